@@ -1,0 +1,137 @@
+// The program as an object: builds the parts, joins them, starts and stops them. The command line and the tests start this
+// same object; it binds what it is told and owns everything that it opens.
+
+import { isDeepStrictEqual } from "node:util";
+import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
+import { Sweeper } from "./lib/deadlines.ts";
+import { Log } from "./lib/log.ts";
+import { Proxy } from "./proxy/proxy.ts";
+import { Snapshot } from "./proxy/snapshot.ts";
+import type { Settings } from "./settings.ts";
+import { DesktopTokens } from "./token/desktop-token.ts";
+import { KeyStore } from "./token/keys.ts";
+
+/** How often a drain looks whether it is done. */
+const DRAIN_LOOK_MS = 20;
+/** What clients get to answer the close frames that a drain sends. */
+const CLOSE_GRACE_MS = 1000;
+
+type Tokens = { readonly keys: KeyStore; readonly tokens: DesktopTokens };
+
+export class App {
+  readonly log: Log;
+  readonly #sweeper = new Sweeper();
+  #snapshot: Snapshot | null = null;
+  #tokens: Tokens | null = null;
+  #proxy: Proxy | null = null;
+  #http: HttpEntrypoint | null = null;
+
+  constructor(private settings: Settings, options: { log?: Log } = {}) {
+    this.log = options.log ?? new Log(settings.logFormat);
+  }
+
+  /** @throws Error when keys cannot be loaded or the address cannot be bound; nothing is left open then */
+  async start(): Promise<void> {
+    try {
+      this.#tokens = await this.#loadTokens(this.settings);
+      this.#snapshot = new Snapshot(this.settings, this.#tokens?.tokens ?? null, this.#sweeper);
+      this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S);
+      this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
+    } catch (error) {
+      this.#release();
+      throw error;
+    }
+    this.log.info("listening", { http: this.#http.url, routes: this.settings.routes.length, config: this.settings.source });
+  }
+
+  /** The port that was bound. */
+  get port(): number {
+    return this.#http?.port ?? 0;
+  }
+
+  get url(): string {
+    return this.#http?.url ?? "";
+  }
+
+  /** Open things, for tests that look for leaks. */
+  get counts(): { running: number; sessions: number; upstream: { open: number; idle: number } } {
+    return {
+      running: this.#proxy?.running ?? 0, sessions: this.#proxy?.sessions.size ?? 0,
+      upstream: this.#snapshot?.pool.size ?? { open: 0, idle: 0 },
+    };
+  }
+
+  /**
+   * Serves new requests by another configuration; nothing that runs is disturbed. Listening addresses stay as they are.
+   * @throws Error when its keys cannot be loaded; the old configuration stays then
+   */
+  async apply(settings: Settings): Promise<void> {
+    const old = this.#snapshot;
+    if (old === null || this.#proxy === null) throw new Error("cannot apply settings before the start");
+    const previous = this.#tokens;
+    const keep = previous !== null && isDeepStrictEqual(settings.desktopToken, this.settings.desktopToken);
+    const tokens = keep ? previous : await this.#loadTokens(settings);
+    const next = new Snapshot(settings, tokens?.tokens ?? null, this.#sweeper, old);
+    if (!isDeepStrictEqual(settings.http, this.settings.http)) this.log.warn("a changed listen address takes effect after a restart");
+    this.settings = settings;
+    this.#tokens = tokens;
+    this.#snapshot = next;
+    this.#proxy.swap(next);
+    old.release(next);
+    if (!keep) closeTokens(previous);
+    this.log.info("configuration applied", { routes: settings.routes.length, config: settings.source });
+  }
+
+  /**
+   * Drains and stops: no new connections, running requests finish, sessions get close 1012.
+   * @param timeoutMs what running requests get; the setting `drainTimeout` by default
+   * @returns false when something had to be cut
+   */
+  async stop(timeoutMs: number = this.settings.drainTimeoutMs): Promise<boolean> {
+    const proxy = this.#proxy;
+    const http = this.#http;
+    if (proxy === null || http === null) return true;
+    this.#proxy = null;
+    http.stopAccepting();
+    proxy.drain();
+    const deadlineMs = performance.now() + timeoutMs;
+    while (proxy.running > 0 && performance.now() < deadlineMs) await Bun.sleep(DRAIN_LOOK_MS);
+    const isClean = proxy.running === 0;
+    await Promise.race([http.stop(), Bun.sleep(CLOSE_GRACE_MS)]);
+    this.#release();
+    this.log.info("stopped", { cut: proxy.running });
+    return isClean;
+  }
+
+  async #loadTokens(settings: Settings): Promise<Tokens | null> {
+    if (settings.desktopToken === null) return null;
+    const keys = new KeyStore(settings.desktopToken, {
+      warn: (message) => this.log.warn(message),
+      error: (message, cause) => this.log.error(message, { reason: cause instanceof Error ? cause.message : String(cause) }),
+      changed: () => this.log.info("keys reloaded"),
+    });
+    try {
+      await keys.load();
+    } catch (error) {
+      keys.close();
+      throw error;
+    }
+    keys.watch();
+    return { keys, tokens: new DesktopTokens(settings.desktopToken, keys) };
+  }
+
+  #release(): void {
+    closeTokens(this.#tokens);
+    this.#tokens = null;
+    this.#snapshot?.release(null);
+    this.#snapshot?.pool.close();
+    this.#snapshot = null;
+    this.#http = null;
+    this.#sweeper.close();
+  }
+}
+
+function closeTokens(tokens: Tokens | null): void {
+  tokens?.tokens.close();
+  tokens?.keys.close();
+}

@@ -1,0 +1,59 @@
+// `route-gateway healthcheck`: asks a running router whether it answers, for container engines that have no other program to
+// ask with. One line of output; exit code 0 for an answer of 200, 1 for anything else.
+
+import { parseListenAddress } from "../config/values.ts";
+import { hostForUrl } from "../lib/address.ts";
+import { parseDuration } from "../lib/duration.ts";
+import { UsageError } from "./args.ts";
+import type { Command, Io } from "./command.ts";
+
+export const command: Command = {
+  name: "healthcheck",
+  summary: "ask a running router whether it answers (for containers)",
+  spec: {
+    flags: [
+      { name: "url", value: "URL", help: "what to ask (default: /healthz on the address of HTTP_LISTEN, or on port 80)" },
+      { name: "timeout", value: "TIME", help: "how long to wait for the answer", default: "2s" },
+    ],
+    environment: [["HTTP_LISTEN", "HOST:PORT that the router listens on (without --url)"]],
+    examples: ["route-gateway healthcheck", "route-gateway healthcheck --url http://127.0.0.1:8080/healthz --timeout 500ms"],
+  },
+  async run(args, io) {
+    const url = args.get("url") ?? healthUrl(io.env.HTTP_LISTEN);
+    if (!URL.canParse(url) || !/^https?:/.test(url)) throw new UsageError(`not a URL: "${url}" (use http://HOST:PORT/healthz)`);
+    const timeoutMs = parseDuration(args.require("timeout"));
+    if (timeoutMs === undefined || timeoutMs === 0) {
+      throw new UsageError(`not a time: "${args.get("timeout")}" (use 500ms, 2s)`);
+    }
+    return ask(url, timeoutMs, io);
+  },
+};
+
+/** Where a router with this HTTP_LISTEN is reached from its own machine: "all addresses" is reached over loopback. */
+export function healthUrl(listen: string | undefined): string {
+  const { host, port } = parseListenAddress(listen === undefined || listen === "" ? ":80" : listen);
+  const reached = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  return `http://${hostForUrl(reached)}:${port}/healthz`;
+}
+
+async function ask(url: string, timeoutMs: number, io: Io): Promise<number> {
+  try {
+    // A redirect is no answer, and a proxy of the environment is not the way to the own machine.
+    const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: "manual", proxy: false });
+    if (response.status === 200) {
+      io.stdout(`healthy: ${url}\n`);
+      return 0;
+    }
+    io.stderr(`unhealthy: ${url} answered ${response.status}\n`);
+  } catch (error) {
+    io.stderr(`unhealthy: ${url}: ${reason(error, timeoutMs)}\n`);
+  }
+  return 1;
+}
+
+function reason(error: unknown, timeoutMs: number): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === "TimeoutError") return `no answer within ${timeoutMs} ms`;
+  const code = "code" in error ? String(error.code) : "";
+  return /ConnectionRefused|ECONNREFUSED/.test(code) ? "connection refused" : error.message;
+}

@@ -1,0 +1,129 @@
+// `routes` of the file → the table. What a single value cannot show is checked here: that the service exists, that the
+// token has a place to stand, that no rule can hide another one.
+
+import { suggestion } from "../lib/suggest.ts";
+import type { PathMatch, PathRewrite, Route } from "../route.ts";
+import type { Service } from "../service.ts";
+import type { ConfigFile, RouteEntry } from "./schema.ts";
+import type { Pass } from "./shape.ts";
+
+export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Service>, pass: Pass): Route[] {
+  const declared = [...pass.keysOf(file.services)].map(String);
+  const seen = new Map<string, number | null>();
+  return file.routes.flatMap((entry) => {
+    const service = services.get(entry.service);
+    // A service whose own entry is wrong has been reported there.
+    if (!declared.includes(entry.service)) {
+      pass.mistake(pass.placeOf(entry, "service"), `unknown service "${entry.service}"${suggestion(entry.service, declared)}`);
+    }
+    return entry.path.flatMap((path, index) => {
+      const place = pass.placeOf(entry.path, index);
+      const match = buildMatch(path, entry, place, pass);
+      if (match === null) return [];
+      refuseDuplicate(match, place, seen, pass);
+      checkMatch(match, entry, pass);
+      if (service === undefined) return [];
+      checkService(match, entry, service, pass);
+      return [buildRoute(entry, match, service)];
+    });
+  });
+}
+
+function buildRoute(entry: RouteEntry, match: PathMatch, service: Service): Route {
+  return {
+    name: entry.name ?? match.path,
+    match,
+    tokenSources: entry.token,
+    service,
+    rewrite: buildRewrite(entry, match),
+    host: entry.host,
+    websocket: entry.websocket,
+    forwardToken: entry.forwardToken,
+    bodyLimitBytes: entry.bodyLimit,
+    readTimeoutMs: entry.readTimeout,
+    idleTimeoutMs: entry.idleTimeout,
+    allowedClients: entry.allowedClients,
+    origins: buildOrigins(entry),
+    compressText: entry.compressText,
+  };
+}
+
+function buildMatch(path: string, entry: RouteEntry, place: number | null, pass: Pass): PathMatch | null {
+  const hasBraces = /[{}]/.test(path);
+  const kind = entry.match ?? (hasBraces ? "pattern" : "prefix");
+  if (kind !== "pattern" && hasBraces) {
+    pass.mistake(place, `braces have no meaning in a path that is matched as "${kind}": "${path}" (did you mean "match: pattern"?)`);
+    return null;
+  }
+  const wrong = kind === "pattern" ? patternMistake(path) : null;
+  if (wrong === null) return { kind, path };
+  pass.mistake(place, wrong);
+  return null;
+}
+
+/** `/fixed/{name}/{rest*}`: a name fills a whole segment, the rest stands last, no name stands twice. */
+function patternMistake(pattern: string): string | null {
+  const segments = pattern.slice(1).split("/");
+  const names: string[] = [];
+  for (const [index, segment] of segments.entries()) {
+    if (!/[{}*]/.test(segment)) continue;
+    const parts = /^\{([a-z][a-zA-Z0-9]*)(\*?)\}$/.exec(segment);
+    const name = parts?.[1];
+    if (name === undefined) return `not a pattern: "${segment}" in "${pattern}" (a segment is fixed, {name}, or {name*} at the end)`;
+    if (parts?.[2] === "*" && index < segments.length - 1) return `only the last segment may take the rest: "${segment}" in "${pattern}"`;
+    if (names.includes(name)) return `duplicate name {${name}} in "${pattern}"`;
+    names.push(name);
+  }
+  return names.length > 0 ? null : `a pattern without {name}: "${pattern}" (did you mean "match: exact"?)`;
+}
+
+function patternHas(match: PathMatch, name: string): boolean {
+  return match.kind === "pattern" && match.path.split("/").includes(`{${name}}`);
+}
+
+function refuseDuplicate(match: PathMatch, place: number | null, seen: Map<string, number | null>, pass: Pass): void {
+  // Two patterns that differ only in their names take the same paths.
+  const key = `${match.kind} ${match.path.replace(/\{[a-zA-Z0-9]+/g, "{")}`;
+  const first = seen.get(key);
+  if (first === undefined) seen.set(key, place);
+  else pass.mistake(place, `duplicate route: ${match.kind} "${match.path}" (first on line ${pass.source.position(first).line})`);
+}
+
+function checkMatch(match: PathMatch, entry: RouteEntry, pass: Pass): void {
+  for (const [index, source] of entry.token.entries()) {
+    if (source.kind === "path" && !patternHas(match, "token")) {
+      pass.mistake(pass.placeOf(entry.token, index), `token source "path" needs {token} in the path "${match.path}"`);
+    }
+  }
+  if (entry.upstreamPath === "strip" && match.kind !== "prefix") {
+    pass.mistake(pass.placeOf(entry, "upstreamPath"), `upstreamPath "strip" needs "match: prefix": "${match.path}" is matched as "${match.kind}"`);
+  }
+  if (entry.upstreamPath === "rest" && match.kind !== "pattern") {
+    pass.mistake(pass.placeOf(entry, "upstreamPath"), `upstreamPath "rest" needs a pattern such as ${match.path.replace(/\/$/, "")}/{path*}: "${match.path}" is matched as "${match.kind}"`);
+  }
+}
+
+function checkService(match: PathMatch, entry: RouteEntry, service: Service, pass: Pass): void {
+  const place = pass.placeOf(entry, "service");
+  if (service.kind === "target" && entry.token.length === 0) {
+    pass.mistake(place, `service "${service.name}" is found by a token: the route needs "token" (such as [header:Authorization])`);
+  }
+  if (service.kind === "target" && service.port === "path" && !patternHas(match, "port")) {
+    pass.mistake(place, `service "${service.name}" takes its port from the path: "${match.path}" needs {port}`);
+  }
+  if (service.kind === "builtin" && entry.websocket) {
+    pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" is answered by this process and speaks no WebSocket`);
+  }
+}
+
+function buildRewrite(entry: RouteEntry, match: PathMatch): PathRewrite {
+  const { upstreamPath } = entry;
+  if (typeof upstreamPath === "object") return { kind: "replace", path: upstreamPath.replace };
+  return upstreamPath === "strip" ? { kind: "strip", prefix: match.path } : { kind: upstreamPath };
+}
+
+/** Browsers send cookies and tokens along from foreign pages: a route with a token is for pages of its own host. */
+function buildOrigins(entry: RouteEntry): Route["origins"] {
+  const origins = entry.origins ?? (entry.token.length > 0 ? "same-host" : "any");
+  return typeof origins === "string" ? { kind: origins } : { kind: "list", origins };
+}

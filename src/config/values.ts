@@ -1,0 +1,197 @@
+// The words of the file format: what a path, an address, a token source or a service URL looks like. Each is a shape; each
+// refusal quotes the text and says what would have been right.
+
+import { isIP } from "node:net";
+import { isCidr } from "../lib/address.ts";
+import { formatDuration, parseDuration } from "../lib/duration.ts";
+import { parseSize } from "../lib/size.ts";
+import { suggestion } from "../lib/suggest.ts";
+import type { TokenSource } from "../route.ts";
+import { integer, Refusal, type Shape, word } from "./shape.ts";
+
+export const port: Shape<number> = integer(1, 65535, "a port number");
+
+/** Milliseconds. `mayBeZero`: 0 has a meaning (mostly "never"). */
+export function duration(options: { readonly mayBeZero?: true } = {}): Shape<number> {
+  const zero = options.mayBeZero ? ", or 0" : "";
+  const expects = `a duration such as 500ms, 30s or 10m${zero}`;
+  const schema = { anyOf: [{ type: "string", pattern: "^[0-9]+(ms|s|m|h|d)$" }, ...(options.mayBeZero ? [{ const: 0 }] : [])] };
+  return word(expects, schema, (text) => {
+    const ms = parseDuration(text);
+    if (ms === undefined || (ms === 0 && !options.mayBeZero)) throw new Refusal(`expected ${expects}, found "${text}"${meantDuration(text)}`);
+    return ms;
+  });
+}
+
+/** Bytes. */
+export function size(options: { readonly mayBeZero?: true } = {}): Shape<number> {
+  const expects = `a size such as 512B, 16KiB, 8MiB or 8GiB${options.mayBeZero ? ", or 0" : ""}`;
+  const schema = { anyOf: [{ type: "string", pattern: "^[0-9]+(B|KiB|MiB|GiB|TiB)$" }, ...(options.mayBeZero ? [{ const: 0 }] : [])] };
+  return word(expects, schema, (text) => {
+    const bytes = parseSize(text);
+    if (bytes === undefined || (bytes === 0 && !options.mayBeZero)) throw new Refusal(`expected ${expects}, found "${text}"${meantSize(text)}`);
+    return bytes;
+  });
+}
+
+export type ListenAddress = { readonly host: string; readonly port: number };
+
+/** `HOST:PORT`; no host: all addresses; port 0: the kernel chooses. @throws Refusal */
+export function parseListenAddress(text: string): ListenAddress {
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
+  const number = Number(parts?.[3]);
+  const host = parts?.[1] ?? parts?.[2] ?? "";
+  if (parts === null || number > 65535 || (host !== "" && host !== "*" && !isHost(host))) {
+    const meant = /^\d{1,5}$/.test(text) ? ` (did you mean ":${text}"?)` : "";
+    throw new Refusal(`expected an address to listen on such as ":80" or "127.0.0.1:8080", found "${text}"${meant}`);
+  }
+  return { host: host === "*" ? "" : host, port: number };
+}
+
+export const listenAddress: Shape<ListenAddress> = word(
+  "an address to listen on such as \":80\" or \"127.0.0.1:8080\"", { type: "string", pattern: ":[0-9]{1,5}$" }, parseListenAddress,
+);
+
+export const cidr: Shape<string> = word("an address or CIDR such as 10.0.0.0/8", { type: "string" }, (text) => {
+  if (!isCidr(text)) throw new Refusal(`not an address or CIDR such as 10.0.0.0/8 or fd00::/8: "${text}"`);
+  return text;
+});
+
+/** `*`, a CIDR, or a DNS suffix. @throws Refusal */
+export function parseAllowedTarget(text: string): string {
+  if (text === "*" || isCidr(text)) return text;
+  const suffix = text.toLowerCase();
+  if (text.includes("/") || /^[\d.]+$/.test(text) || !isHost(suffix.replace(/^\./, ""))) {
+    throw new Refusal(`not an allowed target: "${text}" (write "*", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local)`);
+  }
+  return suffix;
+}
+
+export const allowedTarget: Shape<string> = word(
+  "\"*\", a CIDR or a DNS suffix", { type: "string" }, parseAllowedTarget,
+);
+
+/** `system`, empty (the first of /etc/resolv.conf), or `ip[:port]`. */
+export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"system\"", { type: "string" }, (text) => {
+  if (text === "" || text === "system" || isIP(text) !== 0) return text;
+  const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text);
+  const number = Number(parts?.[3]);
+  if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > 65535) {
+    throw new Refusal(`expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or "system", found "${text}"`);
+  }
+  return text;
+});
+
+export type Upstream = { readonly host: string; readonly port: number };
+
+/** `http://host[:port]`, nothing behind it. */
+export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000", { type: "string", pattern: "^http://" }, (text) => {
+  if (/^https:/i.test(text)) throw new Refusal(`https upstreams are not supported yet: "${text}" (write http://)`);
+  const parts = /^http:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d{1,5}))?(\/.*|[?#].*)?$/.exec(text);
+  const host = parts?.[1] ?? parts?.[2] ?? "";
+  const number = Number(parts?.[3] ?? 80);
+  if (parts === null || !isHost(host) || number < 1 || number > 65535) {
+    throw new Refusal(`expected a URL such as http://host:8000, found "${text}"`);
+  }
+  const rest = parts[4] ?? "";
+  if (rest !== "" && rest !== "/") throw new Refusal(`an upstream URL ends after the port: "${text}" has "${rest}" (paths are changed by "upstreamPath")`);
+  return { host: host.toLowerCase(), port: number };
+});
+
+export const host: Shape<string> = word("a host name or IP address", { type: "string" }, (text) => {
+  const bare = text.replace(/^\[(.*)\]$/, "$1");
+  if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${text}"`);
+  return bare.toLowerCase();
+});
+
+/** A port number, `path` (the route's `{port}`), or a name of `ports`. */
+export const targetPort: Shape<number | string> = word(
+  "a port number, a name of \"ports\", or \"path\"",
+  { anyOf: [{ type: "integer", minimum: 1, maximum: 65535 }, { type: "string" }] },
+  (text) => {
+    if (!/^-?[\d.]+$/.test(text)) return text;
+    const number = Number(text);
+    if (!Number.isInteger(number) || number < 1 || number > 65535) throw new Refusal(`expected a port number from 1 to 65535, found "${text}"`);
+    return number;
+  },
+);
+
+const SOURCE_FORMS = ["header:NAME", "parameter:NAME", "query", "path"];
+
+export const tokenSource: Shape<TokenSource> = word(
+  `a token source (${SOURCE_FORMS.join(", ")})`,
+  { type: "string", pattern: "^(header:[A-Za-z0-9-]+|parameter:[A-Za-z0-9._~-]+|query|path)$" },
+  (text): TokenSource => {
+    if (text === "query" || text === "path") return { kind: text };
+    const parts = /^(header|parameter):([A-Za-z0-9._~-]+)$/.exec(text);
+    const [, kind, name = ""] = parts ?? [];
+    // Header names with an underscore or a dot are dropped before any route sees them.
+    if (kind === "header" && /^[A-Za-z0-9-]+$/.test(name)) return { kind: "header", name: name.toLowerCase() };
+    if (kind === "parameter") return { kind: "parameter", name };
+    const known = ["header", "parameter", "query", "path"];
+    const meant = suggestion(text.split(":")[0] ?? "", known.filter((word) => word !== text.split(":")[0]));
+    throw new Refusal(`expected a token source (${SOURCE_FORMS.join(", ")}), found "${text}"${meant}`);
+  },
+);
+
+/** `https://host[:port]`, as browsers write it in `Origin`. */
+export const origin: Shape<string> = word("an origin such as https://host", { type: "string", pattern: "^https?://" }, (text) => {
+  const url = /^https?:\/\/[^/?#@]+/i.test(text) ? URL.parse(text) : null;
+  if (url === null) throw new Refusal(`expected an origin such as https://desktop.example.org, found "${text}"`);
+  if (url.origin !== text) throw new Refusal(`expected an origin as browsers send it, found "${text}" (did you mean "${url.origin}"?)`);
+  return text;
+});
+
+/** A path of a route: starts with a slash, no query, in the form in which requests arrive. Braces are checked by the route. */
+export const routePath: Shape<string> = word("a path such as /filer", { type: "string", pattern: "^/" }, (text) => {
+  if (!text.startsWith("/")) throw new Refusal(`a path starts with a slash: "${text}" (did you mean "/${text}"?)`);
+  if (/[?#]/.test(text)) throw new Refusal(`a path has no query and no fragment: "${text}"`);
+  // Requests come normalised (dot segments, backslashes, spaces, other alphabets): a path in another form never matches.
+  const arrives = new URL(`http://h${text.replace(/[{}*]/g, "")}`).pathname;
+  if (arrives !== text.replace(/[{}*]/g, "")) throw new Refusal(`no request arrives with this path: "${text}" (did you mean "${arrives}"?)`);
+  return text;
+});
+
+export type UpstreamPath = "unchanged" | "strip" | "rest" | { readonly replace: string };
+
+/** `unchanged`, `strip`, `rest`, or a path that replaces the client's. */
+export const upstreamPath: Shape<UpstreamPath> = word(
+  "unchanged, strip, rest, or a path such as /",
+  { type: "string", pattern: "^(unchanged|strip|rest|/.*)$" },
+  (text): UpstreamPath => {
+    if (text === "unchanged" || text === "strip" || text === "rest") return text;
+    if (/^\/[\x21-\x7e]*$/.test(text) && !/[?#\\]/.test(text)) return { replace: text };
+    throw new Refusal(`expected unchanged, strip, rest, or a path such as /, found "${text}"${suggestion(text, ["unchanged", "strip", "rest"])}`);
+  },
+);
+
+export const HEADER_NAME = { pattern: /^[A-Za-z0-9-]+$/, expects: "a header name" };
+
+export const headerValue: Shape<string> = word("a header value", { type: "string" }, (text) => {
+  if (!/^[\x20-\x7e]*$/.test(text)) throw new Refusal(`a header value is printable ASCII: ${JSON.stringify(text)}`);
+  return text.trim();
+});
+
+/** A host name (underscores as container networks allow them) or an IP literal. */
+export function isHost(text: string): boolean {
+  if (isIP(text) !== 0) return !text.includes("%");
+  if (text.length > 253 || /^[\d.]+$/.test(text)) return false;
+  return text.replace(/\.$/, "").split(".").every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
+}
+
+function meantDuration(text: string): string {
+  if (/^[1-9]\d*$/.test(text)) return ` (did you mean "${text}s"?)`;
+  const parts = /^(\d{1,9})\s*(ms|msecs?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|hrs?|d|days?)$/i.exec(text);
+  if (parts === null) return "";
+  const unit = (parts[2] ?? "").toLowerCase();
+  const ms = parseDuration(`${Number(parts[1])}${unit.startsWith("ms") ? "ms" : unit.charAt(0)}`);
+  return ms === undefined ? "" : ` (did you mean "${formatDuration(ms)}"?)`;
+}
+
+function meantSize(text: string): string {
+  if (/^[1-9]\d*$/.test(text)) return ` (did you mean "${text}B"?)`;
+  const parts = /^(\d{1,9})\s*(b|[kmgt]i?b?)$/i.exec(text);
+  if (parts === null) return "";
+  const unit = (parts[2] ?? "").charAt(0).toUpperCase();
+  return ` (did you mean "${Number(parts[1])}${unit === "B" ? "B" : `${unit}iB`}"?)`;
+}

@@ -1,0 +1,307 @@
+// The demo page: plays the create desktop workflow step by step, keeps the desktop token fresh, and joins the panes.
+
+import { callApi, callPod } from "./api.js";
+import { ScreenPane } from "./screen.js";
+import { SoundPane } from "./sound.js";
+import { TabsPane } from "./tabs.js";
+import { TerminalPane } from "./terminal.js";
+import { UploadPane } from "./upload.js";
+
+const REFRESH_BEFORE_S = 15;
+const PROGRESS_POLL_MS = 200;
+const SESSION_KEY = "route-gateway-demo";
+
+const $ = (id) => document.getElementById(id);
+const session = { user: null, userToken: null, desktopToken: null, expiresAtMs: 0, lifetimeS: 0, refreshes: 0 };
+const getToken = () => session.desktopToken;
+
+const screen = new ScreenPane({
+  canvas: $("canvas"), dot: $("screen-dot"), status: $("screen-status"), rate: $("screen-rate"),
+  overlay: $("screen-overlay"), overlayText: $("screen-overlay-text"), reconnect: $("reconnect"),
+}, getToken, (hello) => {
+  addStep(3, `router opened the token and connected to ${hello.address}:6081`);
+  addStep(3, "WebSocket established");
+  markStep(3, "done");
+});
+const terminal = new TerminalPane($("terminal"), getToken);
+const upload = new UploadPane({
+  root: $("upload"), drop: $("drop"), file: $("file"), samples: document.querySelectorAll("[data-sample]"),
+  name: $("upload-name"), percent: $("upload-percent"), progress: $("upload-progress"), detail: $("upload-detail"),
+  pause: $("upload-pause"), discard: $("upload-discard"), localHash: $("hash-local"), remoteHash: $("hash-remote"),
+  verdict: $("upload-verdict"),
+}, getToken);
+const tabs = new TabsPane({
+  form: $("broadcast-form"), input: $("broadcast-text"), messages: $("messages"), count: $("tab-count"),
+}, getToken);
+const sound = new SoundPane($("do-sound"), getToken);
+
+// ---- the workflow
+
+async function logIn(user, password) {
+  clearSteps();
+  markStep(1, "active");
+  addStep(1, "browser → router → pyos: log me in");
+  const result = await callApi("POST", "/API/auth/login", { body: { user, password } });
+  addStep(1, `user token of ${result.user} received`);
+  markStep(1, "done");
+  remember(result);
+  await createDesktop();
+}
+
+async function createDesktop() {
+  document.body.dataset.state = "waiting";
+  markStep(2, "active");
+  addStep(2, "browser → router → pyos: create my desktop");
+  const launch = callApi("POST", "/API/composer/launchdesktop", { token: session.userToken });
+  takeToken(await followProgress(launch));
+  addStep(2, "desktop token received");
+  markStep(2, "done");
+  openDesktop();
+}
+
+/** Shows what the control plane does until `launch` is answered. */
+async function followProgress(launch) {
+  let isRunning = true;
+  launch.catch(() => {}).finally(() => { isRunning = false; });
+  let shown = 0;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, PROGRESS_POLL_MS));
+    const { steps } = await callApi("GET", "/API/composer/progress", { token: session.userToken });
+    for (const { text, atMs } of steps.slice(shown)) {
+      addStep(2, text, atMs);
+      $("waiting-text").textContent = text;
+    }
+    shown = steps.length;
+  } while (isRunning);
+  return launch;
+}
+
+function openDesktop() {
+  document.body.dataset.state = "desktop";
+  markStep(3, "active");
+  addStep(3, "browser → router: WebSocket /websockify?jwt_token=…");
+  screen.connect();
+  terminal.open();
+  tabs.connect();
+}
+
+function closeDesktop() {
+  screen.disconnect();
+  terminal.close();
+  tabs.disconnect();
+  sound.stop();
+  upload.reset();
+  session.desktopToken = null;
+  $("extra-output").hidden = true;
+}
+
+function showLogin() {
+  closeDesktop();
+  sessionStorage.removeItem(SESSION_KEY);
+  Object.assign(session, { user: null, userToken: null, refreshes: 0 });
+  $("user-chip").hidden = true;
+  document.body.dataset.state = "login";
+  clearSteps();
+}
+
+function remember({ user, userToken }) {
+  Object.assign(session, { user, userToken });
+  sessionStorage.setItem(SESSION_KEY, JSON.stringify({ user, userToken }));
+  $("user-chip").hidden = false;
+  $("user-name").textContent = user;
+  $("user-avatar").textContent = user[0];
+  $("user-avatar").className = `avatar ${user}`;
+}
+
+// ---- the desktop token
+
+function takeToken({ desktopToken, expiresInS }) {
+  Object.assign(session, { desktopToken, lifetimeS: expiresInS, expiresAtMs: Date.now() + expiresInS * 1000 });
+  showClaims(desktopToken);
+  showCountdown();
+}
+
+let isRefreshing = false;
+
+async function refreshToken() {
+  if (isRefreshing || !session.desktopToken) return;
+  isRefreshing = true;
+  try {
+    const token = await callApi("POST", "/API/composer/refreshdesktoptoken", { token: session.userToken });
+    session.refreshes++;
+    takeToken(token);
+  } catch (failure) {
+    notify("The desktop token could not be refreshed.", failure.message);
+  } finally {
+    isRefreshing = false;
+  }
+}
+
+function showCountdown() {
+  if (!session.desktopToken) return;
+  const leftS = Math.max(0, Math.round((session.expiresAtMs - Date.now()) / 1000));
+  $("token-left").textContent = leftS;
+  $("token-refreshes").textContent = session.refreshes;
+  $("ring-left").style.strokeDashoffset = 100 - (leftS / session.lifetimeS) * 100;
+  document.querySelector(".ring").classList.toggle("low", leftS <= REFRESH_BEFORE_S);
+  if (leftS <= REFRESH_BEFORE_S) refreshToken();
+}
+
+function showClaims(token) {
+  const claims = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+  const items = Object.entries(claims).flatMap(([name, value]) => {
+    const text = name === "exp" ? `${value} (${new Date(value * 1000).toLocaleTimeString()})` : String(value);
+    return [element("dt", name), element("dd", text)];
+  });
+  $("claims").replaceChildren(...items);
+}
+
+// ---- the other services
+
+async function showExtra(work) {
+  const output = $("extra-output");
+  output.hidden = false;
+  output.replaceChildren(element("span", "…"));
+  try {
+    output.replaceChildren(await work());
+  } catch (failure) {
+    output.replaceChildren(element("span", failure.message));
+  }
+}
+
+async function snapshot() {
+  const image = new Image();
+  image.src = URL.createObjectURL(await (await callPod("/snapshot", getToken())).blob());
+  image.alt = "Snapshot of the desktop";
+  await image.decode();
+  URL.revokeObjectURL(image.src);
+  return image;
+}
+
+async function whatThePodSees() {
+  const seen = await (await callPod("/spawner/request", getToken())).json();
+  const lines = Object.entries(seen.headers).map(([name, value]) => `${name}: ${value}`);
+  return element("pre", [`${seen.method} ${seen.path}`, ...lines].join("\n"));
+}
+
+async function printerFiles() {
+  const names = await (await callPod("/printerfiler", getToken())).json();
+  const texts = await Promise.all(names.map(async (name) => {
+    return `${name}\n  ${await (await callPod(`/printerfiler/${name}`, getToken())).text()}`;
+  }));
+  return element("pre", texts.join("\n"));
+}
+
+async function download() {
+  const size = 64 * 1024 ** 2;
+  const startedAt = performance.now();
+  const response = await callPod(`/filer/download?bytes=${size}`, getToken());
+  let received = 0;
+  for (const reader = response.body.getReader();;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    received += value.length;
+  }
+  const seconds = (performance.now() - startedAt) / 1000;
+  const verdict = received === size ? "complete" : `${size - received} bytes are missing`;
+  return element("pre", `${received} bytes in ${seconds.toFixed(2)} s (${Math.round(received / 1024 ** 2 / seconds)} MiB/s): ${verdict}`);
+}
+
+// ---- small parts of the page
+
+/** A step that is told again and again stays one line, with a count. */
+function addStep(step, text, atMs) {
+  const list = document.querySelector(`[data-step="${step}"] ul`);
+  const last = list.lastElementChild;
+  const count = last?.dataset.text === text ? Number(last.dataset.count) + 1 : 1;
+  if (count > 1) last.remove();
+  const item = element("li", "");
+  Object.assign(item.dataset, { text, count });
+  item.append(element("span", count > 1 ? `${text} (${count} times)` : text));
+  if (atMs !== undefined) item.append(element("time", `${atMs} ms`));
+  list.append(item);
+  list.scrollTop = list.scrollHeight;
+}
+
+function markStep(step, state) {
+  document.querySelector(`[data-step="${step}"]`).className = state;
+}
+
+function clearSteps() {
+  for (const item of document.querySelectorAll("[data-step]")) {
+    item.className = "";
+    item.querySelector("ul").replaceChildren();
+  }
+}
+
+function failActiveStep(message) {
+  const active = document.querySelector("[data-step].active");
+  if (!active) return;
+  addStep(active.dataset.step, message);
+  active.className = "failed";
+}
+
+function notify(title, text) {
+  $("notice-title").textContent = title;
+  $("notice-text").textContent = text;
+  $("notice").hidden = false;
+}
+
+function element(name, text) {
+  return Object.assign(document.createElement(name), { textContent: text });
+}
+
+async function attempt(title, work) {
+  $("notice").hidden = true;
+  try {
+    await work();
+  } catch (failure) {
+    failActiveStep(failure.message);
+    notify(title, failure.message);
+    if (document.body.dataset.state === "waiting") document.body.dataset.state = "login";
+  }
+}
+
+// ---- start
+
+$("login").onsubmit = (event) => {
+  event.preventDefault();
+  attempt("That did not work.", () => logIn($("login-user").value.trim(), $("login-password").value));
+};
+for (const button of document.querySelectorAll("[data-user]")) {
+  button.onclick = () => {
+    $("login-user").value = $("login-password").value = button.dataset.user;
+    $("login").requestSubmit();
+  };
+}
+$("log-out").onclick = showLogin;
+$("stop-desktop").onclick = () => attempt("The desktop could not be stopped.", async () => {
+  const token = session.userToken;
+  showLogin();
+  await callApi("POST", "/API/composer/stopdesktop", { token });
+});
+// With an opener, the new tab starts with a copy of this tab's session.
+$("second-tab").onclick = () => open(location.href, "_blank");
+$("refresh-token").onclick = refreshToken;
+$("terminal-new").onclick = () => terminal.open().then(() => $("terminal").focus());
+$("do-snapshot").onclick = () => showExtra(snapshot);
+$("do-request").onclick = () => showExtra(whatThePodSees);
+$("do-printer").onclick = () => showExtra(printerFiles);
+$("do-download").onclick = () => showExtra(download);
+$("notice-close").onclick = () => { $("notice").hidden = true; };
+$("theme").onclick = () => {
+  const isDark = getComputedStyle(document.body).colorScheme === "dark"
+    || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+  document.documentElement.dataset.theme = isDark ? "light" : "dark";
+};
+setInterval(showCountdown, 500);
+
+const remembered = JSON.parse(sessionStorage.getItem(SESSION_KEY) ?? "null");
+if (remembered) {
+  attempt("Your desktop could not be opened again.", async () => {
+    remember(remembered);
+    addStep(1, `logged in as ${remembered.user}`);
+    markStep(1, "done");
+    await createDesktop();
+  });
+}

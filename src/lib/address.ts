@@ -1,0 +1,45 @@
+// IP addresses as text: one spelling for each, and membership in lists of CIDR blocks.
+
+import { BlockList, isIP, isIPv4 } from "node:net";
+
+/** `::ffff:1.2.3.4`, as a dual-stack listener reports IPv4 peers, becomes `1.2.3.4`; everything else stays. */
+export function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") && isIPv4(address.slice(7)) ? address.slice(7) : address;
+}
+
+/** An address for a URL or a Host header: IPv6 in brackets. */
+export function hostForUrl(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** True for `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `::1`. */
+export function isCidr(text: string): boolean {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const family = isIP(address);
+  if (family === 0 || rest.length > 0 || address.includes("%")) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128));
+}
+
+/** A set of CIDR blocks; an IPv4-mapped IPv6 address counts as the IPv4 address that it carries. */
+export class CidrSet {
+  readonly #list = new BlockList();
+  readonly isEmpty: boolean;
+
+  /** @throws Error when an entry is not a CIDR (see {@link isCidr}). */
+  constructor(entries: readonly string[]) {
+    this.isEmpty = entries.length === 0;
+    for (const entry of entries) {
+      if (!isCidr(entry)) throw new Error(`not an address or CIDR: "${entry}"`);
+      const [address = "", prefix] = entry.split("/");
+      const family = isIPv4(address) ? "ipv4" : "ipv6";
+      this.#list.addSubnet(address, prefix === undefined ? (family === "ipv4" ? 32 : 128) : Number(prefix), family);
+    }
+  }
+
+  has(address: string): boolean {
+    if (this.isEmpty) return false;
+    const plain = plainAddress(address);
+    const family = isIP(plain);
+    return family !== 0 && this.#list.check(plain, family === 4 ? "ipv4" : "ipv6");
+  }
+}

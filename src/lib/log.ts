@@ -1,0 +1,120 @@
+// The log: one line of JSON an entry on stdout, written in batches. An access line costs a string append; one write
+// carries up to 64 KiB of them. What stdout cannot take is bounded at 8 MiB, then lines are dropped and counted: a full
+// disk or a stopped reader must not take the proxy down with it. Nothing here knows tokens; callers pass only hashes.
+
+import { write, writeSync } from "node:fs";
+
+const FLUSH_BYTES = 64 * 1024;
+const FLUSH_MS = 200;
+const PENDING_LIMIT_BYTES = 8 * 1024 * 1024;
+
+export type Level = "debug" | "info" | "warn" | "error";
+export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export interface LogSink {
+  /** Takes a whole text and calls back when it was written (or failed). */
+  write(text: string, done: () => void): void;
+  /** Writes what is left before the process ends. */
+  writeSync(text: string): void;
+}
+
+/** Standard output, by file descriptor: no stream object that could buffer without a bound. */
+export const stdoutSink: LogSink = {
+  write(text, done) {
+    writeAll(Buffer.from(text), done);
+  },
+  writeSync(text) {
+    try {
+      writeSync(1, text);
+    } catch {
+      // Nobody reads any more (EPIPE) or the disk is full: there is no other place to say so.
+    }
+  },
+};
+
+function writeAll(bytes: Buffer, done: () => void): void {
+  write(1, bytes, 0, bytes.length, null, (error, written) => {
+    if (error !== null && (error as NodeJS.ErrnoException).code === "EAGAIN") {
+      setTimeout(() => writeAll(bytes, done), 10);
+    } else if (error !== null || written >= bytes.length) done();
+    else writeAll(bytes.subarray(written), done);
+  });
+}
+
+export class Log {
+  #pending = "";
+  #writing = false;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #dropped = 0;
+
+  constructor(
+    private readonly format: "json" | "pretty" = "json",
+    private readonly sink: LogSink = stdoutSink,
+    private readonly now: () => Date = () => new Date(),
+  ) {}
+
+  debug(message: string, fields?: Fields): void { this.event("debug", message, fields); }
+  info(message: string, fields?: Fields): void { this.event("info", message, fields); }
+  warn(message: string, fields?: Fields): void { this.event("warn", message, fields); }
+  error(message: string, fields?: Fields): void { this.event("error", message, fields); }
+
+  event(level: Level, message: string, fields: Fields = {}): void {
+    const time = this.now().toISOString();
+    if (this.format === "pretty") this.line(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(message)}${prettyFields(fields)}\n`);
+    else this.line(`${JSON.stringify({ time, level, message, ...fields })}\n`);
+    this.#flush();
+  }
+
+  /** A finished line, its line feed included; the caller has quoted what came from outside. */
+  line(text: string): void {
+    if (this.#pending.length + text.length > PENDING_LIMIT_BYTES) {
+      this.#dropped += 1;
+      return;
+    }
+    this.#pending += text;
+    if (this.#pending.length >= FLUSH_BYTES) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS);
+  }
+
+  /** Writes everything now and waits for it: before the process ends. */
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#pending !== "") this.sink.writeSync(this.#pending);
+    this.#pending = "";
+  }
+
+  #flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#writing || this.#pending === "") return;
+    const text = this.#pending;
+    this.#pending = "";
+    this.#writing = true;
+    this.sink.write(text, () => this.#written());
+  }
+
+  #written(): void {
+    this.#writing = false;
+    if (this.#dropped > 0) {
+      const lines = this.#dropped;
+      this.#dropped = 0;
+      this.event("error", "log lines dropped because standard output is not read fast enough", { lines });
+    }
+    if (this.#pending !== "") this.#flush();
+  }
+}
+
+function prettyFields(fields: Fields): string {
+  let text = "";
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== undefined) text += ` ${name}=${typeof value === "string" ? oneLine(value) : value}`;
+  }
+  return text;
+}
+
+/** Control characters (CR, LF, ESC ...) as \u escapes, so that one entry stays one line and moves no cursor. */
+export function oneLine(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}

@@ -1,0 +1,56 @@
+// argv → one command → the exit code. The only place that ends the process. Commands are loaded when they are asked for, so
+// that `serve` does not pay at its start for what only `demo` needs.
+
+import { Arguments, findCommand, parseArgs, renderCommands, renderHelp, UsageError } from "./cli/args.ts";
+import type { Command, Io } from "./cli/command.ts";
+import { ConfigError } from "./config/mistake.ts";
+
+const PROGRAM = "route-gateway";
+
+const COMMANDS: ReadonlyArray<{ name: string; summary: string; load: () => Promise<{ command: Command }> }> = [
+  { name: "serve", summary: "route requests (the main job)", load: () => import("./cli/serve.ts") },
+  { name: "demo", summary: "see it work: two demo desktops, a control plane and a page in the browser", load: () => import("./cli/demo.ts") },
+  { name: "check", summary: "report every mistake in a configuration file", load: () => import("./cli/check.ts") },
+  { name: "routes", summary: "print the effective endpoint table", load: () => import("./cli/routes.ts") },
+  { name: "explain", summary: "say what would happen to a request, and why", load: () => import("./cli/explain.ts") },
+  { name: "keys", summary: "make the four RSA key files of the platform", load: () => import("./cli/keys.ts") },
+  { name: "token", summary: "make a token", load: () => import("./cli/token.ts") },
+  { name: "schema", summary: "print the JSON Schema of the configuration format", load: () => import("./cli/schema.ts") },
+  { name: "healthcheck", summary: "ask a running instance whether it is well (for containers)", load: () => import("./cli/healthcheck.ts") },
+  { name: "version", summary: "print the version", load: () => import("./cli/version.ts") },
+];
+
+async function main(argv: readonly string[], io: Io): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+    const text = renderCommands(PROGRAM, COMMANDS);
+    if (name === undefined) io.stderr(text);
+    else io.stdout(text);
+    return name === undefined ? 2 : 0;
+  }
+  const { command } = await findCommand(COMMANDS, name === "--version" ? "version" : name).load();
+  const args: Arguments = parseArgs(rest, command.spec);
+  if (args.help) {
+    io.stdout(renderHelp(PROGRAM, command));
+    return 0;
+  }
+  return await command.run(args, io);
+}
+
+/** The exit code of a failure, with its one line (or its list of mistakes) on stderr. */
+function report(error: unknown, io: Io): number {
+  if (error instanceof ConfigError) io.stderr(`${error.message}\n`);
+  else io.stderr(`${PROGRAM}: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (!(error instanceof UsageError)) return 1;
+  io.stderr(`run "${PROGRAM} --help" for what there is\n`);
+  return 2;
+}
+
+const io: Io = {
+  stdout: (text) => void process.stdout.write(text),
+  stderr: (text) => void process.stderr.write(text),
+  env: process.env,
+};
+process.exitCode = await main(process.argv.slice(2), io).catch((error: unknown) => report(error, io));
+// Whatever a command left open (a keep-alive connection of its own, a timer) must not keep the process.
+process.exit();

@@ -1,0 +1,65 @@
+// One line a request. Built by hand rather than by JSON.stringify because it is written for every request; what comes from
+// outside is quoted by JSON.stringify all the same. Never a token: paths of token routes are written without them.
+
+import type { Log } from "../lib/log.ts";
+import { oneLine } from "../lib/log.ts";
+
+export type AccessEntry = {
+  readonly requestId: string;
+  readonly client: string;
+  readonly method: string;
+  /** Without the query, and with a token in the path replaced. */
+  readonly path: string;
+  readonly route: string | null;
+  readonly service: string | null;
+  readonly target: string | null;
+  readonly status: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationMs: number;
+  /** From dialling to the response head; null when no upstream was asked. */
+  readonly upstreamMs: number | null;
+  /** First 8 hex digits of the token's SHA-256. */
+  readonly tokenHash: string | null;
+  /** Why a request was refused or failed; null when it was not. */
+  readonly reason: string | null;
+};
+
+export class AccessLog {
+  #second = 0;
+  #prefix = "";
+
+  constructor(private readonly log: Log, private readonly format: "json" | "pretty", private readonly now: () => number = Date.now) {}
+
+  write(e: AccessEntry): void {
+    this.log.line(this.format === "pretty" ? this.#pretty(e) : this.#json(e));
+  }
+
+  #json(e: AccessEntry): string {
+    const upstream = e.upstreamMs === null ? "null" : e.upstreamMs.toFixed(1);
+    return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
+      + `"path":${JSON.stringify(e.path)},"route":${text(e.route)},"service":${text(e.service)},"target":${text(e.target)},"status":${e.status},`
+      + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${e.durationMs.toFixed(1)},"upstream_ms":${upstream},"token":${text(e.tokenHash)}`
+      + `${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+  }
+
+  #pretty(e: AccessEntry): string {
+    return `${this.#time()} ${e.status} ${e.method} ${oneLine(e.path)} → ${e.target ?? e.service ?? "-"} ${e.durationMs.toFixed(1)}ms in=${e.bytesIn} out=${e.bytesOut} `
+      + `client=${e.client} route=${e.route ?? "-"} id=${e.requestId}${e.reason === null ? "" : ` reason=${oneLine(e.reason)}`}\n`;
+  }
+
+  /** ISO 8601 with milliseconds; the part up to the second is made once a second. */
+  #time(): string {
+    const now = this.now();
+    const second = Math.floor(now / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#prefix = new Date(now).toISOString().slice(0, 20);
+    }
+    return `${this.#prefix}${String(now - second * 1000).padStart(3, "0")}Z`;
+  }
+}
+
+function text(value: string | null): string {
+  return value === null ? "null" : JSON.stringify(value);
+}

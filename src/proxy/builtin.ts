@@ -1,0 +1,46 @@
+// Answers of this process itself: a fixed text, and files below a webroot (ACME challenges of certbot and the like).
+
+import { realpath, stat } from "node:fs/promises";
+import { resolve, sep } from "node:path";
+import { RouteError } from "../errors.ts";
+import type { BuiltinService } from "../service.ts";
+import type { ClientRequest } from "./request.ts";
+
+export type BuiltinAnswer = { readonly body: string | Blob; readonly contentType: string };
+
+/** @throws RouteError not_found, method_not_allowed */
+export async function answerBuiltin(service: BuiltinService, request: ClientRequest): Promise<BuiltinAnswer> {
+  if (request.method !== "GET" && request.method !== "HEAD") throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`);
+  if (service.answer.kind === "text") return { body: service.answer.text, contentType: "text/plain; charset=utf-8" };
+  if (service.answer.root === null) throw new RouteError("not_found", "no webroot is configured");
+  const file = Bun.file(await fileBelow(service.answer.root, request.path));
+  // Challenge files have no extension: they are text, and nothing may be guessed out of them.
+  return { body: file, contentType: /\.[a-z0-9]+$/i.test(request.path) ? file.type : "text/plain; charset=utf-8" };
+}
+
+/** The regular file that `path` names below `root`: no traversal, no dotfiles but `.well-known`, no symlink that leads out. */
+async function fileBelow(root: string, path: string): Promise<string> {
+  const segments = decode(path).split("/").slice(1);
+  const hidden = segments.some((segment, i) => segment.startsWith(".") && !(i === 0 && segment === ".well-known"));
+  if (hidden || segments.some((segment) => segment === "" || /[\0\\]/.test(segment))) throw new RouteError("not_found", "path refused");
+  try {
+    const realRoot = await realpath(root);
+    const real = await realpath(resolve(root, ...segments));
+    if (!real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) throw new RouteError("not_found", "symlink leads out of the webroot");
+    if (!(await stat(real)).isFile()) throw new RouteError("not_found", "not a regular file");
+    return real;
+  } catch (error) {
+    // Absent, unreadable, a loop of links: all the same to the client, told apart in the log.
+    throw error instanceof RouteError ? error : new RouteError("not_found", "no such file", { cause: error });
+  }
+}
+
+function decode(path: string): string {
+  try {
+    const text = decodeURIComponent(path);
+    if (text.includes("/") && text.split("/").length !== path.split("/").length) throw new RouteError("not_found", "encoded slash in a file's path");
+    return text;
+  } catch (error) {
+    throw error instanceof RouteError ? error : new RouteError("not_found", "malformed percent-encoding", { cause: error });
+  }
+}

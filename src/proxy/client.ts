@@ -1,0 +1,28 @@
+// Who the client is: the peer's address, or what trusted proxies in front of us say. X-Forwarded-* from strangers means
+// nothing and is replaced.
+
+import { isIP } from "node:net";
+import { type CidrSet, plainAddress } from "../lib/address.ts";
+
+export type Client = {
+  /** The client's own address, for the log, `allowedClients` and X-Real-IP. */
+  readonly address: string;
+  /** What goes upstream as X-Forwarded-For. */
+  readonly forwardedFor: string;
+  /** The peer is a trusted proxy: its X-Forwarded-Proto, X-Forwarded-Host, Forwarded and X-Request-Id are kept. */
+  readonly isTrustedPeer: boolean;
+};
+
+export function identifyClient(peerAddress: string, forwardedFor: string | undefined, trusted: CidrSet): Client {
+  const peer = plainAddress(peerAddress);
+  if (trusted.isEmpty || !trusted.has(peer)) return { address: peer, forwardedFor: peer, isTrustedPeer: false };
+  const chain = (forwardedFor ?? "").split(",").map((hop) => hop.trim()).filter((hop) => hop !== "");
+  // The nearest hop that is not one of ours is the client; an unreadable hop ends the walk at the hop before it.
+  let address = peer;
+  for (const hop of chain.toReversed()) {
+    if (isIP(hop) === 0) break;
+    address = plainAddress(hop);
+    if (!trusted.has(address)) break;
+  }
+  return { address, forwardedFor: [...chain, peer].join(", "), isTrustedPeer: true };
+}

@@ -1,0 +1,32 @@
+// What a client sees of an error: one line for programs, a small page for browsers, the same words for every reason behind
+// one status. The reason itself is in the log, under the request id that both carry.
+
+import type { RouteError } from "../errors.ts";
+import type { HeaderPairs } from "./response-headers.ts";
+
+export function errorResponse(error: RouteError, accept: string | undefined, requestId: string, own: HeaderPairs): Response {
+  const headers: [string, string][] = own.map(([name, value]) => [name, value]);
+  headers.push(["x-request-id", requestId], ["cache-control", "no-store"]);
+  if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
+  if (error.code === "method_not_allowed") headers.push(["allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+  const wantsPage = accept !== undefined && accept.includes("text/html");
+  headers.push(["content-type", wantsPage ? "text/html; charset=utf-8" : "text/plain; charset=utf-8"]);
+  return new Response(wantsPage ? page(error, requestId) : `${error.publicText}\n`, { status: error.status, headers });
+}
+
+const HINTS: Readonly<Record<number, string>> = {
+  401: "Your session may have ended. Please log in again.",
+  403: "You may not go there.",
+  404: "There is nothing at this address.",
+  502: "The desktop or service did not answer. It may still be starting: please try again in a moment.",
+  503: "The service is not ready. Please try again in a moment.",
+  504: "The desktop or service took too long to answer. Please try again.",
+};
+
+// No script, no style sheet, nothing from the request but our own id (checked when it came from outside).
+function page(error: RouteError, requestId: string): string {
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${error.status} ${error.publicText}</title></head>
+<body><h1>${error.status} ${error.publicText}</h1><p>${HINTS[error.status] ?? "The request could not be served."}</p><p><small>Request ${requestId}</small></p></body></html>
+`;
+}

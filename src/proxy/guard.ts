@@ -1,0 +1,55 @@
+// The target guard: where a token may lead. A token says which pod; the guard says that it is a pod. Checked on addresses,
+// after resolution, and the checked address is the one that is dialled, so a name that changes its mind gains nothing.
+
+import { isIP } from "node:net";
+import { RouteError } from "../errors.ts";
+import { CidrSet, isCidr } from "../lib/address.ts";
+
+/** Never a desktop: this machine, the link (cloud metadata lives there), nothing, everybody. Also inside NAT64 and 6to4 spellings. */
+const DENIED = new CidrSet([
+  "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32",
+  "::/127", "fe80::/10", "ff00::/8", "fd00:ec2::254/128",
+  "64:ff9b::/96", "64:ff9b:1::/48", "2002:7f00::/24", "2002:a9fe::/32", "::/96",
+]);
+
+export class TargetGuard {
+  readonly #anyAllowed: boolean;
+  readonly #cidrs: CidrSet;
+  readonly #suffixes: readonly string[];
+  readonly #ports: ReadonlySet<number>;
+
+  /**
+   * @param allowedTargets `*` (everything but the denied classes), CIDRs (which also lift those), DNS suffixes
+   * @param allowedPorts that a path may name
+   */
+  constructor(allowedTargets: readonly string[], allowedPorts: readonly number[]) {
+    this.#anyAllowed = allowedTargets.includes("*");
+    this.#cidrs = new CidrSet(allowedTargets.filter(isCidr));
+    this.#suffixes = allowedTargets.filter((entry) => entry !== "*" && !isCidr(entry)).map((entry) => `.${entry.replace(/^\./, "").toLowerCase()}`);
+    this.#ports = new Set(allowedPorts);
+  }
+
+  /** @throws RouteError forbidden for a port that paths may not name */
+  checkPort(text: string): number {
+    const port = /^[1-9]\d{0,4}$/.test(text) ? Number(text) : 0;
+    if (!this.#ports.has(port)) throw new RouteError("forbidden", `port refused: ${JSON.stringify(text.slice(0, 20))}`);
+    return port;
+  }
+
+  /** @throws RouteError forbidden for a name that no address could make right */
+  checkName(name: string): void {
+    if (name === "localhost" || name.endsWith(".localhost")) throw new RouteError("forbidden", `target refused: "${name}" is this machine`);
+  }
+
+  /**
+   * @param name that resolved to the address; null when the token holds the address itself
+   * @throws RouteError forbidden
+   */
+  checkAddress(address: string, name: string | null): void {
+    if (this.#cidrs.has(address)) return;
+    if (isIP(address) === 0 || DENIED.has(address)) throw new RouteError("forbidden", `target refused: ${address} is not an address for desktops`);
+    if (this.#anyAllowed) return;
+    if (name !== null && this.#suffixes.some((suffix) => `.${name}`.endsWith(suffix))) return;
+    throw new RouteError("forbidden", `target refused: ${name ?? address} is not in allowedTargets`);
+  }
+}

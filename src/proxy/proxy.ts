@@ -1,0 +1,317 @@
+// The life of a request, in one file: match → identify → resolve → forward. Everything that can be answered at once is
+// (no promise on the way of a cached token); everything that is refused ends in one place, with one log line.
+
+import type { Server, ServerWebSocket } from "bun";
+import { asRouteError, RouteError } from "../errors.ts";
+import type { Identity } from "../identity.ts";
+import type { Log } from "../lib/log.ts";
+import type { Match } from "../router/router.ts";
+import type { Target } from "../target.ts";
+import { findToken, type FoundToken, withoutToken } from "../token/source.ts";
+import {
+  BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
+} from "../upstream/exchange.ts";
+import { ProtocolError } from "../upstream/response-head.ts";
+import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
+import type { Sweeper } from "../lib/deadlines.ts";
+import { AccessLog } from "./access-log.ts";
+import { answerBuiltin } from "./builtin.ts";
+import { type Client, identifyClient } from "./client.ts";
+import { errorResponse } from "./error-response.ts";
+import { requestBody } from "./request-body.ts";
+import { buildRequestHead } from "./request-head.ts";
+import { type ClientRequest, readRequest } from "./request.ts";
+import { RequestIds } from "./request-id.ts";
+import { type HeaderPairs, responseHeaders } from "./response-headers.ts";
+import { clientLocation, upstreamTarget } from "./rewrite.ts";
+import { Session } from "./session.ts";
+import { Sessions } from "./sessions.ts";
+import type { Snapshot } from "./snapshot.ts";
+import { checkHandshake, checkOrigin, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
+import { Visit } from "./visit.ts";
+
+export type GatewayServer = Server<Session>;
+type Answer = Response | undefined | Promise<Response | undefined>;
+
+/** One request with everything that was decided about it. */
+type Passage = {
+  readonly visit: Visit;
+  readonly snapshot: Snapshot;
+  readonly request: ClientRequest;
+  readonly client: Client;
+  readonly match: Match;
+  readonly found: FoundToken | null;
+  readonly isUpgrade: boolean;
+};
+
+export class Proxy {
+  readonly sessions: Sessions;
+  readonly #access: AccessLog;
+  readonly #ids = new RequestIds();
+  /** Requests being served, sessions not counted: what a drain waits for. */
+  #running = 0;
+  #draining = false;
+
+  constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number) {
+    this.sessions = new Sessions(snapshot.settings.websocket);
+    this.#access = new AccessLog(log, snapshot.settings.logFormat);
+  }
+
+  get running(): number {
+    return this.#running;
+  }
+
+  /** New requests see the new configuration; those under way finish with the one they began with. */
+  swap(snapshot: Snapshot): void {
+    this.snapshot = snapshot;
+    this.sessions.configure(snapshot.settings.websocket);
+  }
+
+  /** Sessions get close 1012 and new ones are refused; running requests go on. */
+  drain(): void {
+    this.#draining = true;
+    this.sessions.shutAll(1012, "service restart");
+  }
+
+  handle(raw: Request, server: GatewayServer): Answer {
+    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access);
+    const snapshot = this.snapshot;
+    this.#running += 1;
+    let accept: string | undefined;
+    try {
+      visit.requestId = this.#ids.next();
+      const peer = server.requestIP(raw)?.address ?? "";
+      visit.client = peer;
+      const request = readRequest(raw, snapshot.settings.limits);
+      accept = request.headers["accept"];
+      const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
+      visit.client = client.address;
+      if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
+      visit.path = maskedPath(request.path, null);
+      const match = snapshot.router.match(request.path);
+      if (match === null) throw new RouteError("not_found", "no route");
+      visit.path = maskedPath(request.path, match.pathToken);
+      const answer = this.#admit(visit, snapshot, request, client, match, server);
+      if (!(answer instanceof Promise)) return this.#done(answer);
+      return answer.then((response) => this.#done(response), (error) => this.#done(this.#refuse(visit, error, accept, snapshot)));
+    } catch (error) {
+      return this.#done(this.#refuse(visit, error, accept, snapshot));
+    }
+  }
+
+  // ---- match → identify
+
+  #admit(visit: Visit, snapshot: Snapshot, request: ClientRequest, client: Client, match: Match, server: GatewayServer): Answer {
+    const route = match.route;
+    visit.route = route.name;
+    visit.service = route.service.name;
+    if (route.allowedClients.length > 0 && !snapshot.allowedClients(route).has(client.address)) {
+      throw new RouteError("forbidden", "client address is not in allowedClients");
+    }
+    const isUpgrade = route.websocket && wantsUpgrade(request);
+    if (!route.websocket && wantsUpgrade(request) && (request.headers["content-length"] ?? "0") !== "0") {
+      throw new RouteError("bad_request", "upgrade with a body");
+    }
+    if (isUpgrade) {
+      checkHandshake(request);
+      if (route.tokenSources.length > 0) checkOrigin(request, route);
+    }
+    if (route.tokenSources.length === 0) {
+      return this.#resolve({ visit, snapshot, request, client, match, found: null, isUpgrade }, null, server);
+    }
+    const found = findToken(route.tokenSources, { headers: { get: (name) => request.headers[name.toLowerCase()] ?? null }, query: request.query, pathToken: match.pathToken });
+    if (found === null) throw new RouteError("unauthorized", "no token");
+    if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
+    const passage = { visit, snapshot, request, client, match, found, isUpgrade };
+    const identity = snapshot.tokens.identify(found.token);
+    if (identity instanceof Promise) return identity.then((proven) => this.#resolve(passage, proven, server));
+    return this.#resolve(passage, identity, server);
+  }
+
+  // ---- resolve
+
+  #resolve(passage: Passage, identity: Identity | null, server: GatewayServer): Answer {
+    const { visit, snapshot, match } = passage;
+    const service = match.route.service;
+    if (identity !== null) visit.tokenHash = identity.tokenHash;
+    if (service.kind === "builtin") return this.#builtin(passage);
+    if (service.kind === "fixed") return this.#forward(passage, snapshot.targets.fixed(service), server);
+    if (identity === null) throw new RouteError("internal", "a target service without a token");
+    const target = snapshot.targets.target(service, match, identity);
+    if (target instanceof Promise) return target.then((found) => this.#forward(passage, found, server));
+    return this.#forward(passage, target, server);
+  }
+
+  async #builtin(passage: Passage): Promise<Response> {
+    const { visit, snapshot, request, match } = passage;
+    if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
+    const answer = await answerBuiltin(match.route.service, request);
+    const headers = responseHeaders([["content-type", answer.contentType]], snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
+    visit.finish(200, typeof answer.body === "string" ? answer.body.length : answer.body.size);
+    return new Response(answer.body, { headers });
+  }
+
+  // ---- forward
+
+  #forward(passage: Passage, target: Target, server: GatewayServer): Answer {
+    passage.visit.target = target.key;
+    if (passage.isUpgrade) return this.#bridge(passage, target, server);
+    const { visit, request, match } = passage;
+    const body = requestBody(visit.request, request, match.route.bodyLimitBytes);
+    if (body.content instanceof Promise) {
+      return body.content.then((bytes) => {
+        visit.bytesIn = bytes.length;
+        return this.#exchange(passage, target, bytes, body.framing, false);
+      });
+    }
+    return this.#exchange(passage, target, body.content, body.framing, body.isChunked);
+  }
+
+  #exchange(passage: Passage, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response> {
+    const { visit, snapshot, request, match } = passage;
+    visit.upstreamStartedMs = performance.now();
+    return snapshot.pool.exchange(target, {
+      method: request.method, head: this.#head(passage, target, framing), body, chunked,
+      bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs,
+      onSlow: visit.onSlow, onBodyBytes: visit.onBodyBytes,
+    }).then((response) => this.#respond(passage, target, response));
+  }
+
+  #head(passage: Passage, target: Target, framing: string): string {
+    const { visit, request, client, match, found } = passage;
+    const route = match.route;
+    const strips = found !== null && !route.forwardToken;
+    const query = strips ? withoutToken(request.query, found.source) : request.query;
+    return buildRequestHead({
+      request, client, requestId: visit.requestId,
+      target: upstreamTarget(match, request.path, query),
+      host: route.host === "client" ? request.host : target.authority,
+      withoutHeaders: strips ? passage.snapshot.tokenHeaders(request, found) : NONE,
+      secret: strips ? found.token : null,
+    }, framing);
+  }
+
+  #respond(passage: Passage, target: Target, response: UpstreamResponse): Response {
+    const { visit, snapshot, match } = passage;
+    visit.answered();
+    const { status, contentLength } = response.head;
+    if (status > 599) throw new RouteError("bad_gateway", `upstream answered with status ${status}`);
+    const headers = responseHeaders(withLocation(response.head.headers, match, target), snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
+    const body = response.body;
+    if (body instanceof ReadableStream) {
+      this.#running += 1;
+      visit.keepClient();
+      response.ended?.then((bytes) => visit.finish(status, bytes), (error: Error) => {
+        visit.reason = error.message;
+        visit.finish(status, 0);
+      }).finally(() => { this.#running -= 1; });
+      return new Response(body, { status, headers });
+    }
+    // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6).
+    if (body === null && contentLength !== null && status !== 204) headers.push(["content-length", String(contentLength)]);
+    visit.finish(status, body?.length ?? 0);
+    return new Response(body as Uint8Array<ArrayBuffer> | null, { status, headers });
+  }
+
+  // ---- bridge
+
+  async #bridge(passage: Passage, target: Target, server: GatewayServer): Promise<Response | undefined> {
+    const { visit, snapshot, request, match } = passage;
+    const { settings } = snapshot;
+    if (this.#draining) throw new RouteError("unavailable", "shutting down");
+    visit.upstreamStartedMs = performance.now();
+    const protocols = offeredProtocols(request);
+    const offer = protocols.length === 0 ? "" : `Sec-WebSocket-Protocol: ${protocols.join(", ")}\r\n`;
+    const head = this.#head(passage, target, `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n${offer}`);
+    const upstream = await dialWebSocket({
+      address: target.address, port: target.port, head: head.slice(0, -2), protocols,
+      connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
+      messageLimitBytes: settings.websocket.messageLimitBytes, onDial: visit.onSlow,
+    }, this.sweeper);
+    visit.answered();
+    const session = new Session(upstream, match.route.compressText, match.route.idleTimeoutMs, (ended, end) => {
+      this.sessions.delete(ended);
+      visit.bytesIn = end.bytesIn;
+      visit.reason = end.reason;
+      visit.finish(101, end.bytesOut);
+    });
+    const headers: [string, string][] = [...snapshot.ownHeaders, ["x-request-id", visit.requestId]] as [string, string][];
+    if (upstream.protocol !== "") headers.push(["sec-websocket-protocol", upstream.protocol]);
+    this.sessions.add(session);
+    if (server.upgrade(visit.request, { data: session, headers })) return undefined;
+    this.sessions.delete(session);
+    upstream.terminate();
+    throw new ClientGoneError("client went away during the handshake");
+  }
+
+  // ---- the end of a request
+
+  #done(response: Response | undefined): Response | undefined {
+    this.#running -= 1;
+    return response;
+  }
+
+  #refuse(visit: Visit, thrown: unknown, accept: string | undefined, snapshot: Snapshot): Response {
+    const error = asRouteError(upstreamError(thrown));
+    visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
+    if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
+    const isGone = thrown instanceof ClientGoneError;
+    const response = errorResponse(error, accept, visit.requestId, snapshot.ownHeaders);
+    // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
+    visit.finish(isGone ? 499 : error.status, isGone ? 0 : error.publicText.length + 1);
+    return response;
+  }
+}
+
+/** Bun.serve's handlers for the bridge. */
+export const websocketHandlers = {
+  open(ws: ServerWebSocket<Session>) { ws.data.opened(ws); },
+  message(ws: ServerWebSocket<Session>, message: string | Buffer) { ws.data.clientMessage(ws, message); },
+  pong(ws: ServerWebSocket<Session>) { ws.data.clientPong(); },
+  drain(ws: ServerWebSocket<Session>) { ws.data.clientDrained(ws); },
+  close(ws: ServerWebSocket<Session>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
+};
+
+const NONE: readonly string[] = [];
+
+function withLocation(headers: HeaderPairs, match: Match, target: Target): HeaderPairs {
+  if (match.route.service.kind !== "fixed") return headers;
+  return headers.map((pair) => pair[0] === "location" ? [pair[0], clientLocation(match, target.authority, pair[1])] : pair);
+}
+
+/** For the log: a token in the path never gets there, nor does anything else that looks like one. */
+function maskedPath(path: string, pathToken: string | null): string {
+  if (pathToken !== null) return path.replace(pathToken, "[token]");
+  return path.length > 60 ? path.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]") : path;
+}
+
+function upstreamError(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return thrown;
+  const options = { cause: thrown };
+  if (thrown instanceof BodyTooLargeError) return new RouteError("body_too_large", thrown.message, options);
+  if (thrown instanceof UpstreamTimeoutError) return new RouteError("gateway_timeout", thrown.message, options);
+  if (thrown instanceof ClientGoneError) return new RouteError("bad_request", thrown.message, options);
+  if (thrown instanceof HandshakeRefusedError) return new RouteError(refusalOf(thrown.status), thrown.message, options);
+  if (thrown instanceof ConnectError || thrown instanceof UpstreamClosedError || thrown instanceof ProtocolError) {
+    return new RouteError("bad_gateway", thrown.message, options);
+  }
+  return thrown;
+}
+
+/** What a refused handshake becomes for the client: the pod's own verdict where it is about the client, else our 502 or 504. */
+function refusalOf(status: number): "unauthorized" | "forbidden" | "not_found" | "bad_gateway" | "gateway_timeout" {
+  if (status === 401) return "unauthorized";
+  if (status === 403) return "forbidden";
+  if (status === 404) return "not_found";
+  return status === 504 ? "gateway_timeout" : "bad_gateway";
+}
+
+function reasonOf(error: Error): string {
+  const inner = error.cause instanceof Error ? error.cause : error;
+  return inner.message;
+}
+
+function stackOf(error: Error): string {
+  const source = error.cause instanceof Error ? error.cause : error;
+  return source.stack ?? source.message;
+}

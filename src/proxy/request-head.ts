@@ -1,0 +1,60 @@
+// The request head that goes upstream. Pure: what the client sent, what was decided, and a string comes out. Nothing is
+// invented for the client (no User-Agent, Accept or Accept-Encoding that it did not send), hop-by-hop fields end here, and
+// what we say about the client is appended after everything of his was filtered, so no `Connection:` option can reach it.
+
+import type { Client } from "./client.ts";
+import type { ClientRequest } from "./request.ts";
+
+/** Hop-by-hop (RFC 9110 section 7.6.1), framing (ours), and the fields that we set ourselves. */
+const OURS = new Set([
+  "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+  "transfer-encoding", "upgrade", "http2-settings", "host", "content-length", "expect",
+  "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
+]);
+/** Believed from trusted proxies only. `x-forwarded-*` and `forwarded` that we do not set: prefix, port, server ... */
+const FORWARDING = /^(?:forwarded$|x-forwarded[-.]|x[-.]real[-.]ip$)/;
+
+export type UpstreamHead = {
+  readonly request: ClientRequest;
+  readonly client: Client;
+  /** Path and query as they go upstream. */
+  readonly target: string;
+  readonly host: string;
+  readonly requestId: string;
+  /** Lower-case names of headers that carried the token. */
+  readonly withoutHeaders: readonly string[];
+  /** A token that must not travel in a Referer either; null when there is none or it is forwarded. */
+  readonly secret: string | null;
+};
+
+/** @param framing lines of their own, each ending in CRLF: Content-Length, Transfer-Encoding or an upgrade's fields */
+export function buildRequestHead(head: UpstreamHead, framing: string): string {
+  const { request, client } = head;
+  const headers = request.headers;
+  let text = `${request.method} ${head.target} HTTP/1.1\r\nHost: ${head.host}\r\n`;
+  const named = connectionOptions(headers["connection"]);
+  for (const name in headers) {
+    if (OURS.has(name) || (named !== null && named.has(name)) || !mayPass(name, client)) continue;
+    if (head.withoutHeaders.length > 0 && head.withoutHeaders.includes(name)) continue;
+    const value = headers[name] as string;
+    if (name === "referer" && head.secret !== null && value.includes(head.secret)) continue;
+    text += `${name}: ${value}\r\n`;
+  }
+  const proto = (client.isTrustedPeer && headers["x-forwarded-proto"]) || "http";
+  const forwardedHost = (client.isTrustedPeer && headers["x-forwarded-host"]) || request.host;
+  return `${text}X-Real-IP: ${client.address}\r\nX-Forwarded-For: ${client.forwardedFor}\r\nX-Forwarded-Host: ${forwardedHost}\r\n`
+    + `X-Forwarded-Proto: ${proto}\r\nX-Request-Id: ${head.requestId}\r\n${framing}\r\n`;
+}
+
+/** Names that `Connection` lists beyond the usual ones; null for none. */
+function connectionOptions(value: string | undefined): ReadonlySet<string> | null {
+  if (value === undefined || value === "keep-alive" || value === "close" || value === "Upgrade") return null;
+  return new Set(value.toLowerCase().split(",").map((option) => option.trim()));
+}
+
+function mayPass(name: string, client: Client): boolean {
+  // As nginx does: a backend that reads headers as CGI variables cannot tell X_Real_IP from X-Real-IP.
+  if (name.includes("_")) return false;
+  if (name.charCodeAt(0) !== 120 /* x */ && name.charCodeAt(0) !== 102 /* f */) return true;
+  return !FORWARDING.test(name) || (client.isTrustedPeer && !name.includes("."));
+}

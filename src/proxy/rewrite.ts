@@ -1,0 +1,33 @@
+// Path and query as they go upstream. Pure. The matched path is rewritten by slicing, never decoded or normalised again.
+
+import type { Match } from "../router/router.ts";
+
+/**
+ * @param path the client's path, as matched
+ * @param query without `?`, the token already removed unless the route forwards it
+ */
+export function upstreamTarget(match: Match, path: string, query: string): string {
+  const rewrite = match.route.rewrite;
+  if (rewrite.kind === "replace") return rewrite.path;
+  return query === "" ? rewritten(match, path) : `${rewritten(match, path)}?${query}`;
+}
+
+function rewritten(match: Match, path: string): string {
+  const rewrite = match.route.rewrite;
+  if (rewrite.kind === "rest") return `/${match.rest ?? ""}`;
+  // A single slash, never `//`: that would be read as an authority by whoever resolves it against a base.
+  if (rewrite.kind === "strip") return `/${path.slice(rewrite.prefix.length).replace(/^\/+/, "")}`;
+  return path;
+}
+
+/**
+ * A redirect of a fixed service to its own address is turned back into the path that the client knows, as nginx's default
+ * `proxy_redirect` does; every other Location stays.
+ */
+export function clientLocation(match: Match, authority: string, location: string): string {
+  const own = `http://${authority}/`;
+  if (!location.startsWith(own)) return location;
+  const rewrite = match.route.rewrite;
+  const prefix = rewrite.kind === "strip" ? rewrite.prefix.replace(/\/$/, "") : "";
+  return `${prefix}/${location.slice(own.length)}`;
+}

@@ -1,0 +1,180 @@
+// One bridged WebSocket session: the browser's leg is Bun's ServerWebSocket, the upstream's leg is ours. Messages cross as
+// they came; a side that does not read stops the other side being read; when one side leaves, the other is told at once.
+// The invariant: whatever ends a session, `#end` runs once, closes both legs and writes the access line.
+
+import type { ServerWebSocket } from "bun";
+import type { WebSocketSettings } from "../settings.ts";
+import type { UpstreamEvents, UpstreamWebSocket } from "../upstream/websocket.ts";
+import { isSendableCode } from "../upstream/websocket-frame.ts";
+
+/** Queued towards the client before the upstream is paused; together with kernel buffers well under 8 MiB. */
+export const CLIENT_QUEUE_BYTES = 512 * 1024;
+/** Text below this gains nothing from compression. */
+const COMPRESS_FROM_BYTES = 1024;
+
+export type SessionEnd = {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly code: number;
+  /** Why the proxy ended it; null when one of the two sides did. */
+  readonly reason: string | null;
+};
+
+export class Session implements UpstreamEvents {
+  bytesIn = 0;
+  bytesOut = 0;
+  /** When a data frame last passed, for the idle limit; monotonic ms. */
+  lastDataMs = performance.now();
+  #ws: ServerWebSocket<Session> | null = null;
+  #upstream: UpstreamWebSocket | null;
+  #upstreamPaused = false;
+  #clientPaused = false;
+  #clientMissed = 0;
+  #upstreamMissed = 0;
+  #ended = false;
+  /** Messages of one read are sent corked: one system call for many small frames. */
+  #reason: string | null = null;
+
+  constructor(
+    upstream: UpstreamWebSocket,
+    private readonly compressText: boolean,
+    readonly idleTimeoutMs: number,
+    private readonly onEnd: (session: Session, end: SessionEnd) => void,
+  ) {
+    this.#upstream = upstream;
+  }
+
+  // ---- the client's leg
+
+  opened(ws: ServerWebSocket<Session>): void {
+    this.#ws = ws;
+    this.#upstream?.attach(this);
+  }
+
+  clientMessage(ws: ServerWebSocket<Session>, message: string | Buffer): void {
+    const isText = typeof message === "string";
+    const data = isText ? Buffer.from(message) : message;
+    this.bytesIn += data.length;
+    this.lastDataMs = performance.now();
+    this.#clientMissed = 0;
+    const waiting = this.#upstream?.send(data, isText) ?? -1;
+    if (waiting > 0 && !this.#clientPaused) {
+      this.#clientPaused = true;
+      ws.pause();
+    }
+  }
+
+  clientPong(): void {
+    this.#clientMissed = 0;
+  }
+
+  /** The kernel took what was queued towards the client. */
+  clientDrained(ws: ServerWebSocket<Session>): void {
+    this.#clientMissed = 0;
+    if (!this.#upstreamPaused || ws.getBufferedAmount() > CLIENT_QUEUE_BYTES / 2) return;
+    this.#upstreamPaused = false;
+    this.#upstream?.resume();
+  }
+
+  clientClosed(code: number, reason: string): void {
+    this.#ws = null;
+    // 1006 here: the client vanished. It is never put on the wire; the upstream hears that its peer went away.
+    if (code === 1006) this.#upstream?.sendClose(1001, "");
+    else this.#upstream?.sendClose(code, reason);
+    this.#end(code);
+  }
+
+  // ---- the upstream's leg
+
+  message(data: Buffer, isText: boolean): void {
+    const ws = this.#ws;
+    if (ws === null) return;
+    this.bytesOut += data.length;
+    this.lastDataMs = performance.now();
+    this.#upstreamMissed = 0;
+    const sent = isText
+      ? ws.sendText(data.toString("utf8"), this.compressText && data.length >= COMPRESS_FROM_BYTES)
+      : ws.sendBinary(data);
+    if (sent === -1 && !this.#upstreamPaused && ws.getBufferedAmount() > CLIENT_QUEUE_BYTES) {
+      this.#upstreamPaused = true;
+      this.#upstream?.pause();
+    }
+  }
+
+  ping(data: Buffer): void {
+    this.#upstreamMissed = 0;
+    this.#upstream?.sendPong(data);
+  }
+
+  pong(): void {
+    this.#upstreamMissed = 0;
+  }
+
+  drained(): void {
+    if (!this.#clientPaused) return;
+    this.#clientPaused = false;
+    this.#ws?.resume();
+  }
+
+  /** A close frame of the upstream: answered to it, told to the client. */
+  close(code: number, reason: string): void {
+    this.#upstream?.sendClose(code, "");
+    this.#closeClient(code, reason);
+    this.#end(code);
+  }
+
+  gone(error: Error | null): void {
+    this.#reason = error === null ? null : error.message;
+    this.#closeClient(1011, "");
+    this.#end(1011);
+  }
+
+  // ---- the proxy's own reasons
+
+  /** For shutdown (1012), an expired limit (1001) and the like: both sides hear it. */
+  shut(code: number, reason: string): void {
+    this.#reason = reason;
+    this.#upstream?.sendClose(code === 1012 ? 1001 : code, "");
+    this.#closeClient(code, reason);
+    this.#end(code);
+  }
+
+  /** One beat of keep-alive: asks both sides for a sign of life and ends the session of one that stays silent. */
+  beat(settings: WebSocketSettings, nowMs: number): void {
+    if (this.idleTimeoutMs > 0 && nowMs - this.lastDataMs >= this.idleTimeoutMs) return this.shut(1001, "idle");
+    // A paused leg is not read, so its pongs cannot be seen; the other leg, which does not drain, is the one to judge.
+    if (!this.#clientPaused && this.#clientMissed >= settings.missedPongs) return this.#silent("client");
+    if (!this.#upstreamPaused && this.#upstreamMissed >= settings.missedPongs) return this.#silent("upstream");
+    this.#clientMissed += 1;
+    this.#upstreamMissed += 1;
+    this.#ws?.ping();
+    this.#upstream?.sendPing();
+  }
+
+  #silent(side: "client" | "upstream"): void {
+    this.#reason = `${side} silent`;
+    const ws = this.#ws;
+    this.#ws = null;
+    this.#upstream?.sendClose(1001, "");
+    if (side === "client") ws?.terminate();
+    else ws?.close(1011, "");
+    this.#end(1006);
+  }
+
+  #closeClient(code: number, reason: string): void {
+    const ws = this.#ws;
+    this.#ws = null;
+    if (this.#upstreamPaused || this.#clientPaused) ws?.resume();
+    // Bun writes an empty close frame for 1006: what a peer that gave no code must be answered with.
+    if (isSendableCode(code)) ws?.close(code, reason);
+    else ws?.close(1006);
+  }
+
+  #end(code: number): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#upstream?.end();
+    this.#upstream = null;
+    this.onEnd(this, { bytesIn: this.bytesIn, bytesOut: this.bytesOut, code, reason: this.#reason });
+  }
+}

@@ -1,0 +1,65 @@
+// One configuration, ready to serve: the settings and what was built from them. Immutable; a changed file makes a new one
+// and one reference is swapped. What has state worth keeping (token cache, connections) is handed over when its own
+// settings did not change.
+
+import { isDeepStrictEqual } from "node:util";
+import { CidrSet } from "../lib/address.ts";
+import type { Sweeper } from "../lib/deadlines.ts";
+import type { Route } from "../route.ts";
+import { Router } from "../router/router.ts";
+import type { Settings } from "../settings.ts";
+import type { DesktopTokens } from "../token/desktop-token.ts";
+import type { FoundToken } from "../token/source.ts";
+import { NameResolver } from "../upstream/dns.ts";
+import { HttpPool } from "../upstream/http-pool.ts";
+import { TargetGuard } from "./guard.ts";
+import type { ClientRequest } from "./request.ts";
+import { TargetResolver } from "./resolve.ts";
+import type { HeaderPairs } from "./response-headers.ts";
+
+export class Snapshot {
+  readonly router: Router;
+  readonly targets: TargetResolver;
+  readonly trustedProxies: CidrSet;
+  readonly ownHeaders: HeaderPairs;
+  readonly ownHeaderNames: ReadonlySet<string>;
+  readonly names: NameResolver;
+  readonly pool: HttpPool;
+  readonly #allowedClients = new Map<Route, CidrSet>();
+
+  constructor(readonly settings: Settings, readonly tokens: DesktopTokens | null, sweeper: Sweeper, previous: Snapshot | null = null) {
+    this.router = new Router(settings.routes);
+    this.names = previous !== null && isDeepStrictEqual(previous.settings.dns, settings.dns) ? previous.names : new NameResolver(settings.dns);
+    this.pool = previous !== null && isDeepStrictEqual(poolSettings(previous.settings), poolSettings(settings))
+      ? previous.pool : new HttpPool(poolSettings(settings), sweeper);
+    this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names);
+    this.trustedProxies = new CidrSet(settings.trustedProxies);
+    this.ownHeaders = settings.responseHeaders;
+    this.ownHeaderNames = new Set(settings.responseHeaders.map(([name]) => name));
+    for (const route of settings.routes) this.#allowedClients.set(route, new CidrSet(route.allowedClients));
+  }
+
+  allowedClients(route: Route): CidrSet {
+    return this.#allowedClients.get(route) as CidrSet;
+  }
+
+  /** Headers that carry the token of this request, whichever of them it was read from. */
+  tokenHeaders(request: ClientRequest, found: FoundToken): readonly string[] {
+    if (found.source.kind === "header" && request.headers["authorization"] === undefined) return [found.source.name.toLowerCase()];
+    return ["authorization", "abcauthorization"].filter((name) => {
+      const value = request.headers[name];
+      return (found.source.kind === "header" && found.source.name.toLowerCase() === name) || (value !== undefined && value.includes(found.token));
+    });
+  }
+
+  /** Lets go of what the next snapshot did not take over. */
+  release(next: Snapshot | null): void {
+    if (next?.names !== this.names) this.names.close();
+    if (next?.pool !== this.pool) this.pool.retire();
+  }
+}
+
+function poolSettings(settings: Settings): ConstructorParameters<typeof HttpPool>[0] {
+  const { responseBufferBytes, responseBufferTotalBytes } = settings.limits;
+  return { ...settings.upstream, responseBufferBytes, responseBufferTotalBytes };
+}

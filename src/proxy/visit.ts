@@ -1,0 +1,74 @@
+// One request's record on its way through the proxy: what the access line will say, and the client's end of the wait
+// (its abort signal and its idle timer, touched only when a request turns out to be slow).
+
+import type { AccessLog } from "./access-log.ts";
+
+/** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
+const PATIENCE_S = 255;
+const REARM_MS = 10_000;
+
+export interface ClientTimer {
+  timeout(request: Request, seconds: number): void;
+}
+
+export class Visit {
+  requestId = "";
+  client = "";
+  path = "";
+  route: string | null = null;
+  service: string | null = null;
+  target: string | null = null;
+  tokenHash: string | null = null;
+  bytesIn = 0;
+  reason: string | null = null;
+  upstreamMs: number | null = null;
+  upstreamStartedMs = 0;
+  readonly startedMs = performance.now();
+  #waitingFor: { abort(): void } | null = null;
+  #isWatched = false;
+  #armedMs = 0;
+  #isLogged = false;
+
+  constructor(readonly request: Request, private readonly server: ClientTimer, private readonly idleTimeoutS: number, private readonly log: AccessLog) {}
+
+  /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
+  readonly onSlow = (exchange: { abort(): void }): void => {
+    this.#waitingFor = exchange;
+    this.keepClient();
+    if (this.#isWatched) return;
+    this.#isWatched = true;
+    const signal = this.request.signal;
+    const abort = (): void => this.#waitingFor?.abort();
+    if (signal.aborted) queueMicrotask(abort);
+    else signal.addEventListener("abort", abort, { once: true });
+  };
+
+  /** Bytes of a request body arrived. @param bytes so far */
+  readonly onBodyBytes = (bytes: number): void => {
+    this.bytesIn = bytes;
+    // Bun does not count an upload slower than about 16 kB/s as activity.
+    if (performance.now() - this.#armedMs > REARM_MS) this.keepClient();
+  };
+
+  keepClient(): void {
+    this.#armedMs = performance.now();
+    this.server.timeout(this.request, PATIENCE_S);
+  }
+
+  answered(): void {
+    this.upstreamMs = performance.now() - this.upstreamStartedMs;
+  }
+
+  finish(status: number, bytesOut: number): void {
+    if (this.#isLogged) return;
+    this.#isLogged = true;
+    this.#waitingFor = null;
+    // A changed timer would stick to the connection after this request.
+    if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.request, this.idleTimeoutS);
+    this.log.write({
+      requestId: this.requestId, client: this.client, method: this.request.method, path: this.path, route: this.route,
+      service: this.service, target: this.target, status, bytesIn: this.bytesIn, bytesOut,
+      durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, reason: this.reason,
+    });
+  }
+}

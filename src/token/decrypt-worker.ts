@@ -1,0 +1,23 @@
+// The thread side of decrypt-pool.ts: opens batches of hashes with the key it was given last, and answers with the hosts.
+
+import { constants, setPriority } from "node:os";
+import type { KeyObject } from "node:crypto";
+import { openHash } from "./decrypt.ts";
+
+/** `key` comes with the first batch and whenever it is another one than before. */
+export type Batch = { readonly key: KeyObject | null; readonly ciphertexts: readonly Uint8Array[] };
+/** In the order of the ciphertexts. */
+export type Opened = ReadonlyArray<string | null>;
+
+declare const self: Worker;
+let key: KeyObject | null = null;
+
+// The thread that carries everybody's bytes goes first when cores are scarce. On Linux, 0 is the calling thread alone.
+if (process.platform === "linux") setPriority(0, constants.priority.PRIORITY_BELOW_NORMAL);
+
+self.onmessage = ({ data }: MessageEvent<Batch>) => {
+  key = data.key ?? key;
+  const opener = key;
+  const opened: Opened = data.ciphertexts.map((ciphertext) => (opener === null ? null : openHash(opener, ciphertext)));
+  postMessage(opened);
+};

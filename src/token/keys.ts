@@ -1,0 +1,207 @@
+// The RSA keys that tokens are checked and opened with, read from PEM files and kept up to date while they are rotated.
+//
+// Invariant: a key in use was good when it was read. A file that breaks, or goes away, while we run costs an error event and
+// nothing else: its last good key stays. Which keys are in use changes only together with `version`.
+
+import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { watchFiles } from "../lib/file-watch.ts";
+import type { DesktopTokenSettings } from "../settings.ts";
+
+/** What RFC 7518 section 3.3 and jose ask for; below it only with `allowWeakRsaKeys`. */
+export const STRONG_RSA_BITS = 2048;
+/** Below this, factoring is an afternoon's work: never accepted. */
+export const MIN_RSA_BITS = 1024;
+/** Above this, opening one token takes 20 ms and more. */
+export const MAX_RSA_BITS = 8192;
+
+/** PEM of an 8192-bit private key has 6.5 KB; text may stand before it. */
+const FILE_LIMIT_BYTES = 64 * 1024;
+
+type KeyKind = "public" | "private";
+
+/** A file that holds no usable key. The message names the file, what was expected and what was found. */
+export class KeyError extends Error {
+  override readonly name = "KeyError";
+}
+
+export type KeyStoreEvents = {
+  warn(message: string): void;
+  /** A file that could not be read again; its last good key stays in use. */
+  error(message: string, cause: unknown): void;
+  /** Other keys than before are in use from now on. */
+  changed(): void;
+};
+
+export type KeyStoreSettings = Pick<DesktopTokenSettings, "signingPublicKeys" | "payloadPrivateKey" | "allowWeakRsaKeys">;
+
+export class KeyStore {
+  readonly #signing: KeyFile[];
+  readonly #payload: KeyFile;
+  readonly #warned = new Set<string>();
+  #watch: { close(): void } | null = null;
+  #version = 0;
+
+  constructor(private readonly settings: KeyStoreSettings, private readonly on: KeyStoreEvents) {
+    this.#signing = settings.signingPublicKeys.map((path) => new KeyFile(path, "public"));
+    this.#payload = new KeyFile(settings.payloadPrivateKey, "private");
+  }
+
+  /** Keys that verify tokens, in the order of the settings, without those that were never loadable. */
+  get signing(): readonly KeyObject[] {
+    return this.#signing.flatMap(({ key }) => key ?? []);
+  }
+
+  /** The key that opens `hash`; null while it was never loadable. */
+  get payload(): KeyObject | null {
+    return this.#payload.key;
+  }
+
+  /** Grows whenever other keys than before are in use. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Reads every file; those that can be read are in use afterwards. @throws KeyError for the first one that cannot */
+  load(): void {
+    const [failure] = this.#readAll();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Follows the files from now on, what happened since `load` included. */
+  watch(): void {
+    this.#watch ??= watchFiles([...this.settings.signingPublicKeys, this.settings.payloadPrivateKey], () => this.#reload());
+    this.#reload();
+  }
+
+  close(): void {
+    this.#watch?.close();
+    this.#watch = null;
+  }
+
+  #reload(): void {
+    const before = this.#version;
+    for (const failure of this.#readAll()) this.on.error(failure.message, failure.cause);
+    if (this.#version !== before) this.on.changed();
+  }
+
+  /** @returns what failed and had not failed in the same way the last time */
+  #readAll(): KeyError[] {
+    const failures: KeyError[] = [];
+    for (const file of [...this.#signing, this.#payload]) {
+      const result = file.read(this.settings.allowWeakRsaKeys);
+      if (result instanceof KeyError) failures.push(result);
+      else if (result === "changed") this.#accept(file);
+    }
+    return failures;
+  }
+
+  #accept({ path, key }: KeyFile): void {
+    this.#version += 1;
+    const bits = key === null ? 0 : bitsOf(key);
+    if (bits >= STRONG_RSA_BITS || this.#warned.has(path)) return;
+    this.#warned.add(path);
+    this.on.warn(`weak RSA key accepted: ${path} has ${bits} bits, below ${STRONG_RSA_BITS} (allowWeakRsaKeys is set)`);
+  }
+}
+
+/**
+ * The one RSA key in the PEM text `pem`.
+ * @param file its name, for messages
+ * @throws KeyError
+ */
+export function parseKey(pem: string, kind: KeyKind, file: string, allowWeak: boolean): KeyObject {
+  const key = importKey(findBlock(pem, kind, file), kind, file);
+  const { asymmetricKeyType: type } = key;
+  if (type !== "rsa") throw keyError(kind, file, `it holds a key of type ${type}, expected RSA`);
+  const bits = bitsOf(key);
+  if (bits > MAX_RSA_BITS) throw keyError(kind, file, `the RSA key has ${bits} bits, at most ${MAX_RSA_BITS} are accepted`);
+  if (bits < MIN_RSA_BITS) throw keyError(kind, file, `the RSA key has ${bits} bits, below ${MIN_RSA_BITS} none is accepted`);
+  if (bits < STRONG_RSA_BITS && !allowWeak) throw keyError(kind, file, `the RSA key has ${bits} bits, expected ${STRONG_RSA_BITS} or more `
+    + "(to accept it, set allowWeakRsaKeys: true in the token settings, or ROUTE_ALLOW_WEAK_RSA_KEYS=true)");
+  return key;
+}
+
+/** One file, its last good key and its last failure. */
+class KeyFile {
+  key: KeyObject | null = null;
+  #failure: string | null = null;
+
+  constructor(readonly path: string, readonly kind: KeyKind) {}
+
+  /** "same" also stands for a failure that was reported before. */
+  read(allowWeak: boolean): "changed" | "same" | KeyError {
+    try {
+      const key = parseKey(readText(this.path, this.kind), this.kind, this.path, allowWeak);
+      this.#failure = null;
+      if (this.key?.equals(key)) return "same";
+      this.key = key;
+      return "changed";
+    } catch (thrown) {
+      if (!(thrown instanceof KeyError)) throw thrown;
+      if (this.#failure === thrown.message) return "same";
+      this.#failure = thrown.message;
+      return thrown;
+    }
+  }
+}
+
+const LABELS: Record<KeyKind, readonly string[]> = {
+  public: ["PUBLIC KEY", "RSA PUBLIC KEY"],
+  private: ["PRIVATE KEY", "RSA PRIVATE KEY"],
+};
+
+/** RFC 7468 section 2; any text may stand around the block. */
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g;
+
+function findBlock(pem: string, kind: KeyKind, file: string): string {
+  const blocks = [...pem.matchAll(PEM_BLOCK)].map(([text, label = ""]) => ({ text, label }));
+  if (blocks.length === 0) throw keyError(kind, file, `it is not PEM, ${expected(kind)}`);
+  const fitting = blocks.filter(({ label }) => LABELS[kind].includes(label));
+  if (fitting.length > 1) throw keyError(kind, file, `it holds ${fitting.length} ${kind} keys, expected one a file`);
+  if (kind === "public" && blocks.some(({ label }) => label.endsWith("PRIVATE KEY"))) {
+    throw keyError(kind, file, `it holds a private key, ${expected(kind)}: whoever verifies tokens must not be able to sign them`);
+  }
+  const [block] = fitting;
+  if (block === undefined) throw keyError(kind, file, `it holds ${article(blocks[0]?.label ?? "")}, ${expected(kind)}`);
+  if (block.text.includes("ENCRYPTED")) throw keyError(kind, file, "it is encrypted with a passphrase, expected a plain one");
+  return block.text;
+}
+
+function importKey(block: string, kind: KeyKind, file: string): KeyObject {
+  try {
+    return kind === "public" ? createPublicKey(block) : createPrivateKey(block);
+  } catch (cause) {
+    throw keyError(kind, file, `what is between BEGIN and END is not a key, ${expected(kind)}`, cause);
+  }
+}
+
+function readText(path: string, kind: KeyKind): string {
+  try {
+    // A fifo or a device would block, and for ever.
+    if (!statSync(path).isFile()) throw keyError(kind, path, "it is not a file");
+    const bytes = readFileSync(path);
+    if (bytes.length > FILE_LIMIT_BYTES) throw keyError(kind, path, `it has ${bytes.length} bytes, more than any key (${FILE_LIMIT_BYTES})`);
+    return bytes.toString("latin1");
+  } catch (thrown) {
+    if (thrown instanceof KeyError) throw thrown;
+    throw keyError(kind, path, thrown instanceof Error ? thrown.message : String(thrown), thrown);
+  }
+}
+
+function bitsOf(key: KeyObject): number {
+  return key.asymmetricKeyDetails?.modulusLength ?? 0;
+}
+
+function expected(kind: KeyKind): string {
+  return `expected ${LABELS[kind].map((label) => `"-----BEGIN ${label}-----"`).join(" or ")}`;
+}
+
+function article(label: string): string {
+  return label === "CERTIFICATE" ? "a CERTIFICATE (openssl x509 -pubkey -noout prints its key)" : `"${label}"`;
+}
+
+function keyError(kind: KeyKind, file: string, reason: string, cause?: unknown): KeyError {
+  const what = kind === "public" ? "signing public key" : "payload private key";
+  return new KeyError(`cannot load ${what} ${file}: ${reason}`, { cause });
+}

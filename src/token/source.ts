@@ -1,0 +1,67 @@
+// Where a request carries its token, and what is left of the query without it. Pure. Whether the token is any good is not
+// asked here: the first source that is present decides, and a bad token there is a refusal, never a reason to look further.
+
+import type { TokenSource } from "../route.ts";
+
+export type TokenRequest = {
+  readonly headers: { get(name: string): string | null };
+  /** Without `?`; "" for none. */
+  readonly query: string;
+  /** The segment that the route's pattern calls `{token}`. */
+  readonly pathToken: string | null;
+};
+
+export type FoundToken = { readonly token: string; readonly source: TokenSource };
+
+/** The parameter that keeps a query from being read as one bare token. */
+const PARAMETER = "jwt_token";
+
+/** The first source that is present, and its token as it came (perhaps empty, perhaps garbage); null for none. */
+export function findToken(sources: readonly TokenSource[], request: TokenRequest): FoundToken | null {
+  for (const source of sources) {
+    const token = read(source, request);
+    if (token !== null) return { token, source };
+  }
+  return null;
+}
+
+/**
+ * The query (without `?`) as it may go upstream when `source` gave the token. Everything but the token stays as it came,
+ * byte for byte.
+ */
+export function withoutToken(query: string, source: TokenSource): string {
+  if (source.kind === "query") return "";
+  if (source.kind !== "parameter") return query;
+  return query.split("&").filter((pair) => nameOf(pair) !== source.name).join("&");
+}
+
+function read(source: TokenSource, request: TokenRequest): string | null {
+  switch (source.kind) {
+    case "header": return fromHeader(source.name, request.headers.get(source.name));
+    case "parameter": return fromParameter(request.query, source.name);
+    case "query": return request.query === "" || fromParameter(request.query, PARAMETER) !== null ? null : request.query;
+    case "path": return request.pathToken;
+  }
+}
+
+/** An empty header is an absent one, as nginx has it. `Authorization` is shared with other schemes: those are not tokens. */
+function fromHeader(name: string, value: string | null): string | null {
+  if (value === null || value === "") return null;
+  // RFC 9110 section 11.1: the scheme is case-insensitive, spaces follow it.
+  const scheme = /^bearer(?: +|$)/i.exec(value);
+  if (scheme !== null) return value.slice(scheme[0].length);
+  return name.toLowerCase() === "authorization" ? null : value;
+}
+
+/** The raw value. Given twice with different values, they are joined by a comma, which no well-formed token contains. */
+function fromParameter(query: string, name: string): string | null {
+  if (!query.includes(name)) return null;
+  const values = new Set<string>();
+  for (const pair of query.split("&")) if (nameOf(pair) === name) values.add(pair.slice(name.length + 1));
+  return values.size === 0 ? null : [...values].join(",");
+}
+
+function nameOf(pair: string): string {
+  const equals = pair.indexOf("=");
+  return equals < 0 ? pair : pair.slice(0, equals);
+}

@@ -1,0 +1,83 @@
+// Chunked transfer coding (RFC 9112 section 7.1), strictly: exact CRLFs, hexadecimal sizes without sign or space, bounded
+// extensions and trailers (both are dropped: Bun.serve cannot send trailers). A codec: no sockets, no clock.
+
+import { ProtocolError } from "./response-head.ts";
+
+/** A chunk-size line with its extensions, and the trailer section: more than this is nobody's honest answer. */
+const LINE_LIMIT_BYTES = 4096;
+const TRAILER_LIMIT_BYTES = 16 * 1024;
+
+type State = "size" | "data" | "data-end" | "trailer" | "done";
+
+export class ChunkedDecoder {
+  #state: State = "size";
+  #left = 0;
+  #line = "";
+  #trailerBytes = 0;
+
+  get done(): boolean {
+    return this.#state === "done";
+  }
+
+  /**
+   * Decodes `bytes`; `emit` gets pieces of the body as views of them.
+   * @returns how many bytes belong to this body: fewer than given only once {@link done}
+   * @throws ProtocolError at the first byte that breaks the grammar
+   */
+  decode(bytes: Buffer, emit: (data: Buffer) => void): number {
+    let at = 0;
+    while (at < bytes.length && this.#state !== "done") {
+      if (this.#state === "data") {
+        const data = bytes.subarray(at, Math.min(at + this.#left, bytes.length));
+        emit(data);
+        at += data.length;
+        this.#left -= data.length;
+        if (this.#left === 0) this.#state = "data-end";
+      } else {
+        at = this.#readLine(bytes, at);
+      }
+    }
+    return at;
+  }
+
+  #readLine(bytes: Buffer, from: number): number {
+    const lineFeed = bytes.indexOf(10, from);
+    const end = lineFeed < 0 ? bytes.length : lineFeed + 1;
+    this.#line += bytes.toString("latin1", from, end);
+    if (this.#line.length > LINE_LIMIT_BYTES) throw new ProtocolError("chunk line over 4 KiB");
+    if (lineFeed >= 0) {
+      const line = this.#line;
+      this.#line = "";
+      if (!line.endsWith("\r\n") || line.indexOf("\r") !== line.length - 2) throw new ProtocolError("bare CR or LF in chunked body");
+      this.#take(line.slice(0, -2));
+    }
+    return end;
+  }
+
+  #take(line: string): void {
+    if (this.#state === "data-end") {
+      if (line !== "") throw new ProtocolError("missing CRLF after chunk data");
+      this.#state = "size";
+    } else if (this.#state === "trailer") {
+      this.#trailerBytes += line.length;
+      if (this.#trailerBytes > TRAILER_LIMIT_BYTES) throw new ProtocolError("trailers over 16 KiB");
+      if (line === "") this.#state = "done";
+    } else {
+      const size = /^([0-9a-fA-F]{1,12})(?:[\t ]*;.*)?$/.exec(line);
+      if (size === null) throw new ProtocolError("malformed chunk size");
+      this.#left = Number.parseInt(size[1] ?? "", 16);
+      this.#state = this.#left === 0 ? "trailer" : "data";
+    }
+  }
+}
+
+const FINAL = Buffer.from("0\r\n\r\n");
+
+/** One chunk on the wire; an empty one would end the body and must not be asked for. */
+export function encodeChunk(data: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`${data.length.toString(16)}\r\n`), data, Buffer.from("\r\n")]);
+}
+
+export function encodeLastChunk(): Buffer {
+  return FINAL;
+}

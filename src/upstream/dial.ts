@@ -1,0 +1,34 @@
+// A connection attempt with a deadline. Bun.connect has neither a timeout nor an abort, so the attempt is given up by us and
+// a socket that opens too late is closed on sight.
+
+import type { Socket } from "bun";
+import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import { ClientGoneError, UpstreamTimeoutError } from "./exchange.ts";
+
+export class Dial<S> implements Sweepable {
+  #done: ((error: Error | null, socket?: Socket<S>) => void) | null;
+
+  constructor(private readonly sweeper: Sweeper, private readonly deadlineMs: number,
+    done: (error: Error | null, socket?: Socket<S>) => void) {
+    this.#done = done;
+    sweeper.add(this);
+  }
+
+  /** @returns false when the attempt was already over */
+  settle(error: Error | null, socket?: Socket<S>): boolean {
+    const done = this.#done;
+    if (done === null) return false;
+    this.#done = null;
+    this.sweeper.delete(this);
+    done(error, socket);
+    return true;
+  }
+
+  abort(): void {
+    this.settle(new ClientGoneError("client went away while connecting"));
+  }
+
+  sweep(nowMs: number): void {
+    if (nowMs >= this.deadlineMs) this.settle(new UpstreamTimeoutError("connecting took too long"));
+  }
+}

@@ -1,0 +1,93 @@
+// Names of pods to addresses: asked of one DNS server (as nginx's `resolver` does), cached for the record's TTL within
+// bounds, one query for any number of waiters. Without a server the system's resolver is asked. The answer is a list of
+// addresses that the caller checks and dials: nothing resolves the name a second time.
+
+import { lookup, Resolver } from "node:dns/promises";
+import { TtlCache } from "../lib/ttl-cache.ts";
+
+/** A record may say less or more; a pod that moved must not be missed for long, nor the server asked for every request. */
+const TTL_MAX_MS = 30_000;
+const TTL_MIN_MS = 1_000;
+const TTL_FAILURE_MS = 1_000;
+const NAMES = 10_000;
+
+export class NameError extends Error {
+  override name = "NameError";
+  constructor(readonly reason: "not-found" | "timeout", name: string, options?: ErrorOptions) {
+    super(reason === "timeout" ? `no answer in time for the name "${name}"` : `cannot resolve the name "${name}"`, options);
+  }
+}
+
+export type DnsSettings = { readonly nameserver: string | null; readonly timeoutMs: number };
+
+type Answer = { readonly addresses: readonly string[]; readonly ttlMs: number };
+
+export class NameResolver {
+  readonly #resolver: Resolver | null;
+  readonly #cache: TtlCache<readonly string[] | NameError>;
+  readonly #running = new Map<string, Promise<readonly string[]>>();
+
+  constructor(private readonly settings: DnsSettings, private readonly now: () => number = Date.now) {
+    this.#cache = new TtlCache({ entries: NAMES, bytes: NAMES * 400, now });
+    this.#resolver = settings.nameserver === null ? null : new Resolver({ timeout: settings.timeoutMs, tries: 1 });
+    if (settings.nameserver !== null) this.#resolver?.setServers([settings.nameserver]);
+  }
+
+  /** The addresses of `name`, at least one. @throws NameError */
+  resolve(name: string): readonly string[] | Promise<readonly string[]> {
+    const cached = this.#cache.get(name);
+    if (cached instanceof NameError) throw cached;
+    if (cached !== undefined) return cached;
+    const running = this.#running.get(name);
+    if (running !== undefined) return running;
+    const promise = this.#resolve(name).finally(() => this.#running.delete(name));
+    this.#running.set(name, promise);
+    return promise;
+  }
+
+  close(): void {
+    this.#resolver?.cancel();
+    this.#cache.close();
+  }
+
+  async #resolve(name: string): Promise<readonly string[]> {
+    try {
+      const answer = await this.#ask(name);
+      this.#cache.set(name, answer.addresses, this.now() + answer.ttlMs, name.length + answer.addresses.length * 40);
+      return answer.addresses;
+    } catch (thrown) {
+      const error = thrown instanceof NameError ? thrown : new NameError(isTimeout(thrown) ? "timeout" : "not-found", name, { cause: thrown });
+      this.#cache.set(name, error, this.now() + TTL_FAILURE_MS, name.length + 200);
+      throw error;
+    }
+  }
+
+  async #ask(name: string): Promise<Answer> {
+    if (this.#resolver === null) {
+      const found = await withDeadline(lookup(name, { all: true }), this.settings.timeoutMs, name);
+      return answerOf(found.map(({ address }) => ({ address, ttl: 5 })), name);
+    }
+    const resolver = this.#resolver;
+    const four = await resolver.resolve4(name, { ttl: true }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENODATA") return [];
+      throw error;
+    });
+    return answerOf(four.length > 0 ? four : await resolver.resolve6(name, { ttl: true }), name);
+  }
+}
+
+function answerOf(records: ReadonlyArray<{ address: string; ttl: number }>, name: string): Answer {
+  if (records.length === 0) throw new NameError("not-found", name);
+  const ttlMs = Math.min(...records.map(({ ttl }) => ttl * 1000));
+  return { addresses: records.map(({ address }) => address), ttlMs: Math.min(TTL_MAX_MS, Math.max(TTL_MIN_MS, ttlMs)) };
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && ["ETIMEOUT", "ETIMEDOUT", "DNS_ETIMEOUT"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+function withDeadline<T>(promise: Promise<T>, timeoutMs: number, name: string): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new NameError("timeout", name)), timeoutMs);
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,40 @@
+// One request and its answer, as the upstream connection and its caller see them. Nouns only.
+
+import type { ResponseHead } from "./response-head.ts";
+
+export type UpstreamRequest = {
+  readonly method: string;
+  /** The whole request head, blank line included; only code points up to U+00FF. */
+  readonly head: string;
+  /** A body in hand, or one that is still arriving; null for none. */
+  readonly body: Uint8Array | ReadableStream<Uint8Array> | null;
+  /** How a streamed body is framed; its Content-Length stands in `head` otherwise. */
+  readonly chunked: boolean;
+  /** A streamed body is cut here: the exchange fails with {@link BodyTooLargeError}. Bytes. */
+  readonly bodyLimitBytes: number;
+  /** Until the response head, and between two reads of its body, ms. */
+  readonly readTimeoutMs: number;
+  /** Called after about 100 ms of waiting and every 30 s from then on, so that quick requests pay nothing for it. */
+  readonly onSlow: (exchange: { abort(): void }) => void;
+  /** Called with the count when bytes of a streamed request body arrive from the client. */
+  readonly onBodyBytes: (bytes: number) => void;
+};
+
+export type UpstreamResponse = {
+  readonly head: ResponseHead;
+  /** A complete body, a stream, or null where there can be none. */
+  readonly body: Buffer | ReadableStream<Uint8Array> | null;
+  /** For a streamed body: settles when it ended. Rejects when it was cut. Counts what was received, bytes. */
+  readonly ended: Promise<number> | null;
+};
+
+export class ConnectError extends Error { override name = "ConnectError"; }
+export class UpstreamClosedError extends Error { override name = "UpstreamClosedError"; }
+export class UpstreamTimeoutError extends Error { override name = "UpstreamTimeoutError"; }
+export class BodyTooLargeError extends Error { override name = "BodyTooLargeError"; }
+export class ClientGoneError extends Error { override name = "ClientGoneError"; }
+
+/** RFC 9110 section 9.2.2: safe to send again when nobody can know whether the first one was acted upon. */
+export function isIdempotent(method: string): boolean {
+  return method === "GET" || method === "HEAD" || method === "OPTIONS" || method === "PUT" || method === "DELETE";
+}

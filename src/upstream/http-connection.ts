@@ -1,0 +1,362 @@
+// One HTTP/1.1 connection to an upstream, over a raw socket: one exchange at a time, reusable while both sides agree.
+// Why not fetch: it caps a process at 256 requests in flight, re-sends PUTs silently, joins headers and turns unknown
+// methods into GET (docs/ARCHITECTURE.md). The invariant: a connection goes back to the pool only after exactly one whole
+// request was written and exactly one whole response was read, with not a byte left over.
+
+import type { Socket } from "bun";
+import type { Sweepable } from "../lib/deadlines.ts";
+import { ChunkedDecoder, encodeChunk, encodeLastChunk } from "./chunked.ts";
+import {
+  BodyTooLargeError, ClientGoneError, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError, UpstreamTimeoutError,
+} from "./exchange.ts";
+import { Outgoing } from "./outgoing.ts";
+import { type BufferBudget, StreamedBody } from "./response-body.ts";
+import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
+
+/** Interim answers (1xx) before the final one; more is a storm. */
+const INTERIM_LIMIT = 8;
+const SLOW_AFTER_MS = 100;
+/**
+ * A client that takes nothing of a stream for this long is given up. Its kernel and ours hold some megabytes, which a
+ * client at 20 kB/s needs minutes for, hence not the 60 s that nginx waits between two writes.
+ */
+const CLIENT_STALL_MS = 300_000;
+const SLOW_AGAIN_MS = 30_000;
+
+export type ConnectionSettings = {
+  readonly writeTimeoutMs: number;
+  readonly bufferBytes: number;
+  readonly budget: BufferBudget;
+};
+
+export interface ConnectionOwner {
+  /** The exchange is over and the connection may carry another one. */
+  idle(connection: HttpConnection): void;
+  closed(connection: HttpConnection): void;
+}
+
+type Resolve = (response: UpstreamResponse) => void;
+type Reject = (error: Error) => void;
+type Phase = "idle" | "head" | "collect" | "stream" | "closed";
+
+export class HttpConnection implements Sweepable {
+  #socket: Socket<HttpConnection> | null = null;
+  #phase: Phase = "idle";
+  #request: UpstreamRequest | null = null;
+  #resolve: Resolve | null = null;
+  #reject: Reject | null = null;
+  #incoming: Buffer | null = null;
+  #head: ResponseHead | null = null;
+  #interim = 0;
+  #outgoing: Outgoing | null = null;
+  #uploading = false;
+  #decoder: ChunkedDecoder | null = null;
+  #left = 0;
+  #collected: Buffer[] = [];
+  #budgeted = 0;
+  #body: StreamedBody | null = null;
+  #paused = false;
+  #deadlineMs = Infinity;
+  #slowAtMs = Infinity;
+  #exchanges = 0;
+  /** When it became idle; for the pool. */
+  idleSinceMs = 0;
+  /** Whether a byte of the current answer has arrived. */
+  #answered = false;
+
+  constructor(readonly key: string, private readonly owner: ConnectionOwner, private readonly settings: ConnectionSettings) {}
+
+  opened(socket: Socket<HttpConnection>): void {
+    this.#socket = socket;
+    socket.setNoDelay(true);
+  }
+
+  get isOpen(): boolean {
+    return this.#phase !== "closed" && this.#socket !== null;
+  }
+
+  /** True when a failed exchange may be sent again: it stood on a reused connection and no byte of an answer came. */
+  get wasStale(): boolean {
+    return this.#exchanges > 1 && !this.#answered;
+  }
+
+  start(request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+    const nowMs = performance.now();
+    this.#phase = "head";
+    this.#request = request;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#answered = false;
+    this.#interim = 0;
+    this.#exchanges += 1;
+    this.#slowAtMs = nowMs + SLOW_AFTER_MS;
+    this.#deadlineMs = nowMs + request.readTimeoutMs;
+    if (request.body === null) this.#write(Buffer.from(request.head, "latin1"));
+    else if (request.body instanceof Uint8Array) this.#write(Buffer.concat([Buffer.from(request.head, "latin1"), request.body]));
+    else this.#upload(request, request.body);
+  }
+
+  // ---- writing
+
+  #write(bytes: Uint8Array): void {
+    const socket = this.#socket;
+    if (socket === null) return;
+    if (this.#outgoing === null) {
+      // Nearly every request is taken whole; only the others get a queue.
+      const taken = socket.write(bytes, 0, bytes.length);
+      if (taken === bytes.length) return;
+      if (taken < 0) return this.#fail(new UpstreamClosedError("upstream closed the connection"));
+      bytes = bytes.subarray(taken);
+    }
+    const outgoing = (this.#outgoing ??= new Outgoing());
+    if (!outgoing.write(socket, bytes)) this.#fail(new UpstreamClosedError("upstream closed the connection"));
+    else if (outgoing.pendingBytes > 0) this.#deadlineMs = performance.now() + this.settings.writeTimeoutMs;
+  }
+
+  drained(): void {
+    const outgoing = this.#outgoing;
+    if (outgoing === null || this.#socket === null) return;
+    if (!outgoing.drain(this.#socket)) return this.#fail(new UpstreamClosedError("upstream closed the connection"));
+    if (this.#phase !== "head") return;
+    if (outgoing.pendingBytes > 0) this.#deadlineMs = performance.now() + this.settings.writeTimeoutMs;
+    else this.#deadlineMs = this.#uploading ? Infinity : performance.now() + (this.#request?.readTimeoutMs ?? 0);
+  }
+
+  async #upload(request: UpstreamRequest, body: ReadableStream<Uint8Array>): Promise<void> {
+    this.#uploading = true;
+    this.#write(Buffer.from(request.head, "latin1"));
+    this.#deadlineMs = Infinity;
+    const reader = body.getReader();
+    let bytes = 0;
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (this.#request !== request) return void reader.cancel().catch(() => {});
+        if (done) break;
+        bytes += value.length;
+        request.onBodyBytes(bytes);
+        if (bytes > request.bodyLimitBytes) throw new BodyTooLargeError("request body over the route's limit");
+        if (value.length === 0) continue;
+        this.#write(request.chunked ? encodeChunk(value) : value);
+        if (this.#outgoing !== null && this.#outgoing.pendingBytes > 0) await this.#outgoing.whenEmpty();
+        if (this.#request !== request) return void reader.cancel().catch(() => {});
+        if (this.#phase === "head") this.#deadlineMs = Infinity;
+      }
+      if (request.chunked) this.#write(encodeLastChunk());
+      this.#uploaded(request);
+    } catch (error) {
+      // A body that is too large is ours to refuse; anything else that a request body can throw is a client that left.
+      this.#fail(error instanceof BodyTooLargeError ? error : new ClientGoneError("client went away while sending"));
+    }
+  }
+
+  #uploaded(request: UpstreamRequest): void {
+    this.#uploading = false;
+    if (this.#phase === "head") this.#deadlineMs = performance.now() + request.readTimeoutMs;
+  }
+
+  // ---- reading
+
+  received(chunk: Buffer): void {
+    if (this.#phase === "head") this.#readHead(chunk);
+    else if (this.#phase === "collect" || this.#phase === "stream") this.#readBody(chunk);
+    else this.#destroy(); // Bytes that nobody asked for: this connection is not to be trusted with a request.
+  }
+
+  #readHead(chunk: Buffer): void {
+    this.#answered = true;
+    let bytes = this.#incoming === null ? chunk : Buffer.concat([this.#incoming, chunk]);
+    this.#incoming = null;
+    try {
+      for (;;) {
+        const head = parseResponseHead(bytes, this.#request?.method ?? "");
+        if (head === null) {
+          this.#incoming = bytes;
+          return;
+        }
+        if (head.status === 101) throw new ProtocolError("101 without an upgrade");
+        bytes = bytes.subarray(head.end);
+        if (head.status >= 200) return this.#startBody(head, bytes);
+        this.#interim += 1;
+        if (this.#interim > INTERIM_LIMIT) throw new ProtocolError("too many interim responses");
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #startBody(head: ResponseHead, bytes: Buffer): void {
+    this.#head = head;
+    this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
+    const framing = head.framing;
+    if (framing.kind === "none") return this.#finish(null, bytes.length);
+    if (framing.kind === "length") {
+      if (bytes.length >= framing.bytes) return this.#finish(bytes.subarray(0, framing.bytes), bytes.length - framing.bytes);
+      this.#left = framing.bytes;
+      if (framing.bytes <= this.settings.bufferBytes && this.settings.budget.take(framing.bytes)) {
+        this.#budgeted = framing.bytes;
+        this.#phase = "collect";
+      } else this.#startStream();
+    } else if (framing.kind === "chunked") {
+      this.#decoder = new ChunkedDecoder();
+      if (this.#finishedAtOnce(this.#decoder, bytes)) return;
+      this.#startStream();
+      for (const data of this.#collected.splice(0)) this.#push(data);
+      return;
+    } else this.#startStream();
+    if (bytes.length > 0) this.#readBody(bytes);
+  }
+
+  /** A short chunked answer that came whole in one read is sent with a Content-Length, like any other short one. */
+  #finishedAtOnce(decoder: ChunkedDecoder, bytes: Buffer): boolean {
+    const used = decoder.decode(bytes, (data) => this.#collected.push(data));
+    if (!decoder.done) return false;
+    this.#finish(Buffer.concat(this.#collected.splice(0)), bytes.length - used);
+    return true;
+  }
+
+  #startStream(): void {
+    this.#phase = "stream";
+    const body = new StreamedBody(this);
+    this.#body = body;
+    this.#resolve?.({ head: this.#head as ResponseHead, body: body.stream, ended: body.ended });
+    this.#resolve = null;
+    this.#reject = null;
+  }
+
+  #readBody(chunk: Buffer): void {
+    if (!this.#paused) this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
+    const decoder = this.#decoder;
+    if (decoder !== null) return this.#readChunks(decoder, chunk);
+    if (this.#head?.framing.kind === "close") return this.#push(chunk);
+    const data = chunk.length > this.#left ? chunk.subarray(0, this.#left) : chunk;
+    this.#left -= data.length;
+    if (this.#phase === "collect") this.#collected.push(data);
+    else this.#push(data);
+    if (this.#left > 0) return;
+    this.#finish(this.#phase === "collect" ? Buffer.concat(this.#collected.splice(0)) : null, chunk.length - data.length);
+  }
+
+  #readChunks(decoder: ChunkedDecoder, chunk: Buffer): void {
+    try {
+      const used = decoder.decode(chunk, (data) => this.#push(data));
+      if (decoder.done) this.#finish(null, chunk.length - used);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
+  }
+
+  #push(data: Buffer): void {
+    if (this.#body?.push(data) === false) this.pause();
+  }
+
+  // ---- the end of an exchange
+
+  #finish(body: Buffer | null, surplus: number): void {
+    const head = this.#head as ResponseHead;
+    const streamed = this.#body;
+    const resolve = this.#resolve;
+    // An answer that came before the request was sent to its end is the upstream's last word on this connection: nobody
+    // reads what the client still sends.
+    const sent = !this.#uploading && (this.#outgoing?.pendingBytes ?? 0) === 0;
+    const reusable = head.keepAlive && surplus === 0 && sent && this.isOpen;
+    this.#request = null;
+    this.#clear();
+    if (reusable) this.#release();
+    else this.#destroy();
+    if (streamed !== null) streamed.end();
+    else resolve?.({ head, body, ended: null });
+  }
+
+  #release(): void {
+    this.#outgoing = null;
+    this.idleSinceMs = performance.now();
+    this.owner.idle(this);
+  }
+
+  #clear(): void {
+    this.#phase = "idle";
+    this.#head = null;
+    this.#body = null;
+    this.#decoder = null;
+    this.#incoming = null;
+    this.#resolve = null;
+    this.#reject = null;
+    this.#deadlineMs = Infinity;
+    this.#slowAtMs = Infinity;
+    if (this.#budgeted > 0) this.settings.budget.give(this.#budgeted);
+    this.#budgeted = 0;
+    this.#collected.length = 0;
+    if (this.#paused) this.resume();
+  }
+
+  #fail(error: Error): void {
+    const reject = this.#reject;
+    const body = this.#body;
+    this.#request = null;
+    this.#clear();
+    this.#destroy();
+    body?.fail(error);
+    reject?.(error);
+  }
+
+  #destroy(): void {
+    if (this.#phase === "closed") return;
+    this.#phase = "closed";
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#outgoing?.release();
+    socket?.terminate();
+    this.owner.closed(this);
+  }
+
+  closed(error: Error | null): void {
+    if (this.#phase === "closed") return;
+    if (this.#phase === "stream" && this.#head?.framing.kind === "close" && error === null) {
+      const body = this.#body;
+      this.#request = null;
+      this.#clear();
+      this.#destroy();
+      body?.end();
+    } else if (this.#phase === "idle") this.#destroy();
+    else this.#fail(new UpstreamClosedError("upstream closed the connection", { cause: error ?? undefined }));
+  }
+
+  // ---- BodySource and Sweepable
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#deadlineMs = performance.now() + CLIENT_STALL_MS;
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#request !== null) this.#deadlineMs = performance.now() + this.#request.readTimeoutMs;
+    this.#socket?.resume();
+  }
+
+  /** The client is gone: the upstream sees its connection cut. */
+  abort(): void {
+    if (this.#phase === "head" || this.#phase === "collect" || this.#phase === "stream") {
+      this.#fail(new ClientGoneError("client went away"));
+    }
+  }
+
+  /** For the pool: closes an idle connection. */
+  close(): void {
+    this.#request = null;
+    if (this.#phase === "idle") this.#destroy();
+    else this.#fail(new UpstreamClosedError("closed by shutdown"));
+  }
+
+  sweep(nowMs: number): void {
+    if (nowMs >= this.#slowAtMs && this.#request !== null) {
+      this.#slowAtMs = nowMs + SLOW_AGAIN_MS;
+      this.#request.onSlow(this);
+    }
+    if (nowMs >= this.#deadlineMs) this.#fail(new UpstreamTimeoutError("upstream did not answer in time"));
+  }
+}

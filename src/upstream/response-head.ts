@@ -1,0 +1,108 @@
+// HTTP/1.1 response heads, strictly (RFC 9112). A codec: bytes in, a value or a named error out; no sockets, no clock.
+// An upstream that cannot say clearly where its answer ends could make us hand one user's bytes to the next one on the
+// same connection, so every ambiguity is an error here and a 502 there, never a guess.
+
+/** More than any honest server sends; nginx allows 4-8 KiB by default. */
+export const HEAD_LIMIT_BYTES = 64 * 1024;
+
+export type BodyFraming =
+  | { readonly kind: "none" }
+  | { readonly kind: "length"; readonly bytes: number }
+  | { readonly kind: "chunked" }
+  /** The body ends when the upstream closes. */
+  | { readonly kind: "close" };
+
+export type ResponseHead = {
+  readonly status: number;
+  /** Names in lower case, in the order of arrival, duplicates kept; framing and hop-by-hop fields are not among them. */
+  readonly headers: ReadonlyArray<[name: string, value: string]>;
+  readonly framing: BodyFraming;
+  /** The Content-Length as announced, also where no body follows (HEAD, 304); null when there was none. */
+  readonly contentLength: number | null;
+  /** The connection may carry another request afterwards. */
+  readonly keepAlive: boolean;
+  /** Where the body starts. */
+  readonly end: number;
+};
+
+/** What is wrong with an upstream's bytes; the message goes to the log only. */
+export class ProtocolError extends Error {
+  override name = "ProtocolError";
+}
+
+const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+// CTLs other than HTAB, and CR or LF outside a CRLF pair (RFC 9110 section 5.5, RFC 9112 section 2.2).
+// oxlint-disable-next-line no-control-regex
+const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n/;
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: .*)?$/;
+
+/**
+ * The response head at the start of `bytes`, or null when it is not complete yet.
+ * @param method of the request, because the answer to HEAD has no body
+ * @throws ProtocolError on anything that is not one well-formed, unambiguously framed head of at most 64 KiB
+ */
+export function parseResponseHead(bytes: Buffer, method: string): ResponseHead | null {
+  const end = bytes.indexOf("\r\n\r\n");
+  if (end < 0) {
+    if (bytes.length > HEAD_LIMIT_BYTES) throw new ProtocolError("response head over 64 KiB");
+    return null;
+  }
+  if (end > HEAD_LIMIT_BYTES) throw new ProtocolError("response head over 64 KiB");
+  const text = bytes.toString("latin1", 0, end);
+  if (FORBIDDEN.test(text)) throw new ProtocolError("control character in response head");
+  return parseHeadText(text, end + 4, method);
+}
+
+function parseHeadText(text: string, end: number, method: string): ResponseHead {
+  let lineEnd = text.indexOf("\r\n");
+  const line = STATUS_LINE.exec(lineEnd < 0 ? text : text.slice(0, lineEnd));
+  if (line === null) throw new ProtocolError("malformed status line");
+  const status = Number(line[2]);
+  let contentLength: number | null = null;
+  let coding: string | null = null;
+  let connection = "";
+  const headers: [string, string][] = [];
+  while (lineEnd >= 0) {
+    const start = lineEnd + 2;
+    lineEnd = text.indexOf("\r\n", start);
+    const stop = lineEnd < 0 ? text.length : lineEnd;
+    const colon = text.indexOf(":", start);
+    if (colon < 0 || colon >= stop) throw new ProtocolError("header line without a colon");
+    const name = text.slice(start, colon).toLowerCase();
+    // Also refuses a space before the colon and obs-fold (RFC 9112 sections 5.1 and 5.2).
+    if (!NAME.test(name)) throw new ProtocolError("malformed header name");
+    const value = text.slice(colon + 1, stop).trim();
+    switch (name) {
+      case "content-length": contentLength = parseLength(value, contentLength); break;
+      case "transfer-encoding": coding = coding === null ? value.toLowerCase() : `${coding},${value.toLowerCase()}`; break;
+      case "connection": connection += `,${value.toLowerCase()}`; break;
+      case "keep-alive": case "proxy-connection": case "te": case "trailer": case "upgrade": case "proxy-authenticate":
+        break;
+      default: headers.push([name, value]);
+    }
+  }
+  const options = connection === "" ? [] : connection.split(",").map((option) => option.trim()).filter((option) => option !== "");
+  const framing = frame(status, method, contentLength, coding);
+  const persistent = line[1] === "1" ? !options.includes("close") : options.includes("keep-alive");
+  return {
+    status, framing, contentLength, end,
+    headers: options.length === 0 ? headers : headers.filter(([name]) => !options.includes(name)),
+    keepAlive: persistent && framing.kind !== "close",
+  };
+}
+
+function parseLength(value: string, earlier: number | null): number {
+  if (!/^\d{1,15}$/.test(value)) throw new ProtocolError("malformed Content-Length in response");
+  const length = Number(value);
+  if (earlier !== null && earlier !== length) throw new ProtocolError("two different Content-Length in response");
+  return length;
+}
+
+// RFC 9112 section 6.3, with its "ought to be handled as an error" cases as errors.
+function frame(status: number, method: string, contentLength: number | null, coding: string | null): BodyFraming {
+  if (coding !== null && contentLength !== null) throw new ProtocolError("Content-Length and Transfer-Encoding in one response");
+  if (coding !== null && coding !== "chunked") throw new ProtocolError("unknown transfer coding in response");
+  if (method === "HEAD" || status < 200 || status === 204 || status === 304) return { kind: "none" };
+  if (coding !== null) return { kind: "chunked" };
+  return contentLength === null ? { kind: "close" } : { kind: "length", bytes: contentLength };
+}

@@ -1,0 +1,82 @@
+import { describe, expect, test } from "bun:test";
+import { parseArgs, UsageError } from "../../src/cli/args.ts";
+import { command, healthUrl } from "../../src/cli/healthcheck.ts";
+
+async function healthcheck(argv: readonly string[], env: Record<string, string> = {}) {
+  const written = { stdout: "", stderr: "" };
+  const code = await command.run(parseArgs(argv, command.spec), {
+    stdout: (text) => { written.stdout += text; },
+    stderr: (text) => { written.stderr += text; },
+    env,
+  });
+  return { code, ...written };
+}
+
+function serve(answer: () => Response | Promise<Response>) {
+  return Bun.serve({ hostname: "127.0.0.1", port: 0, reusePort: false, development: false, fetch: answer });
+}
+
+describe("healthcheck", () => {
+  test("is 0 and one line for an answer of 200, at the address of HTTP_LISTEN", async () => {
+    await using server = serve(() => new Response("OK\n"));
+    const { code, stdout, stderr } = await healthcheck([], { HTTP_LISTEN: `127.0.0.1:${server.port}` });
+    expect([code, stdout, stderr]).toEqual([0, `healthy: http://127.0.0.1:${server.port}/healthz\n`, ""]);
+  });
+
+  test("is 1 and names the status for any other answer, redirects included", async () => {
+    for (const status of [204, 301, 404, 503]) {
+      await using server = serve(() => new Response(null, { status, headers: { location: "/elsewhere" } }));
+      const url = `http://127.0.0.1:${server.port}/healthz`;
+      expect(await healthcheck(["--url", url])).toEqual({ code: 1, stdout: "", stderr: `unhealthy: ${url} answered ${status}\n` });
+    }
+  });
+
+  test("is 1 when nobody listens", async () => {
+    const server = serve(() => new Response());
+    const url = `http://127.0.0.1:${server.port}/healthz`;
+    await server.stop(true);
+    expect(await healthcheck(["--url", url])).toEqual({ code: 1, stdout: "", stderr: `unhealthy: ${url}: connection refused\n` });
+  });
+
+  test("is 1 when no answer comes in time", async () => {
+    const never = Promise.withResolvers<Response>();
+    await using server = serve(() => never.promise);
+    const url = `http://127.0.0.1:${server.port}/healthz`;
+    const { code, stderr } = await healthcheck(["--url", url, "--timeout", "100ms"]);
+    never.resolve(new Response());
+    expect([code, stderr]).toEqual([1, `unhealthy: ${url}: no answer within 100 ms\n`]);
+  });
+
+  test("does not go through a proxy of the environment", async () => {
+    await using server = serve(() => new Response("OK\n"));
+    const before = process.env.http_proxy;
+    process.env.http_proxy = "http://127.0.0.1:9";
+    try {
+      expect((await healthcheck(["--url", `http://127.0.0.1:${server.port}/`])).code).toBe(0);
+    } finally {
+      if (before === undefined) delete process.env.http_proxy;
+      else process.env.http_proxy = before;
+    }
+  });
+
+  test("asks over loopback when the router listens on all addresses", () => {
+    const cases: ReadonlyArray<readonly [string | undefined, string]> = [
+      [undefined, "http://127.0.0.1:80/healthz"],
+      ["", "http://127.0.0.1:80/healthz"],
+      [":8080", "http://127.0.0.1:8080/healthz"],
+      ["0.0.0.0:81", "http://127.0.0.1:81/healthz"],
+      ["[::]:81", "http://[::1]:81/healthz"],
+      ["[fd00::1]:81", "http://[fd00::1]:81/healthz"],
+      ["192.0.2.1:81", "http://192.0.2.1:81/healthz"],
+      ["*:8080", "http://127.0.0.1:8080/healthz"],
+    ];
+    for (const [listen, url] of cases) expect(healthUrl(listen)).toBe(url);
+    expect(() => healthUrl("8080")).toThrow('did you mean ":8080"?');
+  });
+
+  test("refuses what is no URL and no time", async () => {
+    for (const argv of [["--url", "nonsense"], ["--url", "file:///etc/passwd"], ["--timeout", "2"], ["--timeout", "0"]]) {
+      expect(healthcheck(argv)).rejects.toBeInstanceOf(UsageError);
+    }
+  });
+});
