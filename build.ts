@@ -58,7 +58,7 @@ async function buildInChild(wanted: Platform): Promise<string | null> {
   const complaint = (await new Response(child.stderr).text()).trim();
   if (await child.exited === 0) return null;
   if (child.signalCode !== null) return `no result within ${CROSS_BUILD_TIMEOUT_MS / 1000} s (${child.signalCode})`;
-  return complaint === "" ? `exit code ${child.exitCode}` : complaint;
+  return complaint === "" ? `exit code ${child.exitCode}` : complaint.replace(/\s*Bun v.*$/, "");
 }
 
 async function compile(wanted: Platform): Promise<void> {
@@ -84,9 +84,10 @@ function options(wanted: Platform, outfile: string): Bun.BuildConfig {
     root: ROOT,
     target: "bun",
     format: "esm",
-    // Measured on a stand-in with hono, jose and yaml: first answer after 17 ms, with bytecode after 10 ms; the inline
-    // source map costs 0.2 MB and nothing at the start, and makes stack traces name our files and lines.
+    // Measured on `serve`, exec to first answer: 60 ms without bytecode, 28 ms with it, 27 ms and 1 MB less when a command
+    // loads only its own chunks. The source map costs 0.5 MB of file and no time; it puts our files and lines into stack traces.
     bytecode: true,
+    splitting: true,
     sourcemap: "inline",
     // Names stay: they are what a stack trace and a log line show.
     minify: { whitespace: true, syntax: true, identifiers: false },

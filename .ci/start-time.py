@@ -30,7 +30,7 @@ def start():
         time.sleep(0.5)  # idle: what the start used and does not need again may go
         with open(f"/proc/{server.pid}/status", encoding="ascii") as status:
             resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-        return answered * 1000, resident / 1024
+        return answered * 1000, resident * 1024 / 1e6
     finally:
         server.terminate()
         server.wait()

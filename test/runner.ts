@@ -19,9 +19,9 @@ const FILE_TIMEOUT_MS = 15 * 60_000;
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
-const arguments_ = process.argv.slice(2);
-const root = arguments_[0] === "--root" ? arguments_.splice(0, 2)[1]! : import.meta.dir;
-process.exitCode = await runAll(root, arguments_);
+const words = process.argv.slice(2);
+const root = words[0] === "--root" ? words.splice(0, 2)[1]! : import.meta.dir;
+process.exitCode = await runAll(root, words);
 
 async function runAll(directory: string, patterns: readonly string[]): Promise<number> {
   const files = await findTests(directory, patterns);

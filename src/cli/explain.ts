@@ -6,9 +6,8 @@ import { asRouteError, RouteError } from "../errors.ts";
 import { CidrSet } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { identifyClient } from "../proxy/client.ts";
-import { buildRequestHead } from "../proxy/request-head.ts";
+import { upstreamHead } from "../proxy/passage.ts";
 import { type ClientRequest, readRequest } from "../proxy/request.ts";
-import { upstreamTarget } from "../proxy/rewrite.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
 import { checkHandshake, checkOrigin, wantsUpgrade } from "../proxy/upgrade.ts";
 import type { Identity } from "../identity.ts";
@@ -17,7 +16,7 @@ import type { Match } from "../router/router.ts";
 import type { Settings } from "../settings.ts";
 import { DesktopTokens } from "../token/desktop-token.ts";
 import { KeyStore } from "../token/keys.ts";
-import { findToken, type FoundToken, withoutToken } from "../token/source.ts";
+import { findToken, type FoundToken } from "../token/source.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { settingsOptions } from "./serve.ts";
@@ -122,13 +121,8 @@ async function explainTarget(args: Arguments, request: ClientRequest, match: Mat
   if (service.kind === "target" && proven === null) throw new RouteError("internal", "a target service without a token");
   const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, (proven as { identity: Identity }).identity);
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
-  const strips = proven !== null && !route.forwardToken;
-  const query = strips ? withoutToken(request.query, proven.found.source) : request.query;
-  const head = buildRequestHead({
-    request, client: identifyClient(args.get("client") ?? "", request.headers["x-forwarded-for"], snapshot.trustedProxies), requestId: "(request id)",
-    target: upstreamTarget(match, request.path, query), host: route.host === "client" ? request.host : target.authority,
-    withoutHeaders: strips ? snapshot.tokenHeaders(request, proven.found) : [], secret: strips ? proven.found.token : null,
-  }, "");
+  const client = identifyClient(args.get("client") ?? "", request.headers["x-forwarded-for"], snapshot.trustedProxies);
+  const head = upstreamHead({ snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null }, target, "");
   const secret = proven?.found.token ?? "";
   const lines = head.trimEnd().split("\r\n").map((line) => (secret === "" ? line : line.replaceAll(secret, "[token]")));
   say("sends", lines.join(`\n${" ".repeat(10)}`));

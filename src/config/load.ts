@@ -4,8 +4,9 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import builtInText from "../../routes.yaml" with { type: "text" };
 import type { Settings } from "../settings.ts";
+import { buildSettings, type Parsed, type ParseOptions } from "./build.ts";
 import { ConfigError } from "./mistake.ts";
-import { parseSettings, type ParseOptions } from "./parse.ts";
+import { type Plain, Source } from "./source.ts";
 
 /** The shipped routes.yaml. Bun's types call every *.yaml module an object; `type: "text"` makes it a string. */
 export const BUILT_IN_TEXT = builtInText as unknown as string;
@@ -18,11 +19,29 @@ export type LoadOptions = ParseOptions & {
 
 /** @throws ConfigError with every mistake, or naming the file that cannot be read. */
 export async function loadSettings(options: LoadOptions): Promise<Settings> {
-  const source = options.file ?? BUILT_IN_SOURCE;
-  const text = options.file === undefined ? BUILT_IN_TEXT : await readConfig(options.file);
-  const parsed = parseSettings(text, source, { ...options, readResolvConf: options.readResolvConf ?? readSystemResolvConf });
-  if ("mistakes" in parsed) throw new ConfigError(source, parsed.mistakes);
+  const parsed = await parseFile(options);
+  if ("mistakes" in parsed) throw new ConfigError(options.file ?? BUILT_IN_SOURCE, parsed.mistakes);
   return parsed.settings;
+}
+
+/** Like {@link loadSettings}, with the notes. @throws ConfigError when the file cannot be read. */
+export async function parseFile(options: LoadOptions): Promise<Parsed> {
+  const withDefaults = { ...options, readResolvConf: options.readResolvConf ?? readSystemResolvConf };
+  const quick = options.file === undefined ? parseBuiltIn(withDefaults) : null;
+  if (quick !== null && "settings" in quick) return quick;
+  const text = options.file === undefined ? BUILT_IN_TEXT : await readConfig(options.file);
+  // Loaded when it is needed: the YAML library alone costs more time than all of the rest of a start.
+  const { parseSettings } = await import("./parse.ts");
+  return parseSettings(text, options.file ?? BUILT_IN_SOURCE, withDefaults);
+}
+
+/**
+ * The built-in text has been checked by our tests, so the runtime's own parser will do: 0.5 ms where the library that knows
+ * lines and columns takes 20 to 60. Mistakes (a variable that is not set) are of no use here, they have no places.
+ */
+function parseBuiltIn(options: ParseOptions): Parsed {
+  const source = new Source(BUILT_IN_TEXT, options);
+  return buildSettings(source.fromPlain(Bun.YAML.parse(BUILT_IN_TEXT) as Plain, 0), source, BUILT_IN_SOURCE, options);
 }
 
 async function readConfig(file: string): Promise<string> {

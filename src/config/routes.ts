@@ -10,12 +10,14 @@ import type { Pass } from "./shape.ts";
 export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Service>, pass: Pass): Route[] {
   const declared = [...pass.keysOf(file.services)].map(String);
   const seen = new Map<string, number | null>();
+  noteUnusedServices(file, declared, pass);
   return file.routes.flatMap((entry) => {
     const service = services.get(entry.service);
     // A service whose own entry is wrong has been reported there.
     if (!declared.includes(entry.service)) {
       pass.mistake(pass.placeOf(entry, "service"), `unknown service "${entry.service}"${suggestion(entry.service, declared)}`);
     }
+    noteWithoutEffect(entry, pass);
     return entry.path.flatMap((path, index) => {
       const place = pass.placeOf(entry.path, index);
       const match = buildMatch(path, entry, place, pass);
@@ -113,6 +115,24 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
   }
   if (service.kind === "builtin" && entry.websocket) {
     pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" is answered by this process and speaks no WebSocket`);
+  }
+}
+
+function noteUnusedServices(file: ConfigFile, declared: readonly string[], pass: Pass): void {
+  const used = new Set(file.routes.map((entry) => entry.service));
+  for (const name of declared) {
+    if (!used.has(name)) pass.source.note(pass.placeOf(file.services, name), `no route uses the service "${name}"`);
+  }
+}
+
+function noteWithoutEffect(entry: RouteEntry, pass: Pass): void {
+  const forWebSocket = ["idleTimeout", "origins", "compressText"] as const;
+  for (const key of forWebSocket) {
+    const place = pass.placeOf(entry, key);
+    if (place !== null && !entry.websocket) pass.source.note(place, `"${key}" has no effect without "websocket: true"`);
+  }
+  if (entry.forwardToken && entry.token.length === 0) {
+    pass.source.note(pass.placeOf(entry, "forwardToken"), "\"forwardToken\" has no effect on a route without \"token\"");
   }
 }
 

@@ -3,7 +3,7 @@
 // after a mistake, so that all of them are found at once: what is wrong is replaced by its default or left out.
 
 import { suggestion } from "../lib/suggest.ts";
-import type { ListValue, MapValue, Plain, ScalarValue, Value, YamlSource } from "./yaml.ts";
+import type { ListValue, MapValue, Plain, ScalarValue, Source, Value } from "./source.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
@@ -33,7 +33,7 @@ export class Refusal extends Error {}
 export class Pass {
   readonly #places = new WeakMap<object, Map<string | number, number>>();
 
-  constructor(readonly source: YamlSource) {}
+  constructor(readonly source: Source) {}
 
   mistake(offset: number | null, message: string): void {
     this.source.mistake(offset, message);
@@ -229,7 +229,7 @@ export function variant<V extends Readonly<Record<string, Fields>>>(
       const fields = kind === undefined ? undefined : variants[kind];
       if (kind === undefined || fields === undefined) {
         refuseUnknownKeys(value, kinds, pass);
-        pass.mistake(value.offset, `expected ${expects}`);
+        if (value.entries.length === 0) pass.mistake(value.offset, `expected ${expects}`);
         return undefined;
       }
       refuseUnknownKeys(value, Object.keys(fields), pass);

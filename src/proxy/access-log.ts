@@ -36,10 +36,10 @@ export class AccessLog {
   }
 
   #json(e: AccessEntry): string {
-    const upstream = e.upstreamMs === null ? "null" : e.upstreamMs.toFixed(1);
+    const upstream = e.upstreamMs === null ? "null" : tenths(e.upstreamMs);
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
       + `"path":${JSON.stringify(e.path)},"route":${text(e.route)},"service":${text(e.service)},"target":${text(e.target)},"status":${e.status},`
-      + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${e.durationMs.toFixed(1)},"upstream_ms":${upstream},"token":${text(e.tokenHash)}`
+      + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${text(e.tokenHash)}`
       + `${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
   }
 
@@ -58,6 +58,11 @@ export class AccessLog {
     }
     return `${this.#prefix}${String(now - second * 1000).padStart(3, "0")}Z`;
   }
+}
+
+/** Much cheaper than toFixed(). */
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
 }
 
 function text(value: string | null): string {

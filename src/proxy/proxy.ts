@@ -7,7 +7,7 @@ import type { Identity } from "../identity.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
 import type { Target } from "../target.ts";
-import { findToken, type FoundToken, withoutToken } from "../token/source.ts";
+import { findToken } from "../token/source.ts";
 import {
   BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
@@ -19,11 +19,11 @@ import { answerBuiltin } from "./builtin.ts";
 import { type Client, identifyClient } from "./client.ts";
 import { errorResponse } from "./error-response.ts";
 import { requestBody } from "./request-body.ts";
-import { buildRequestHead } from "./request-head.ts";
+import { type Passage, upstreamHead } from "./passage.ts";
 import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
 import { type HeaderPairs, responseHeaders } from "./response-headers.ts";
-import { clientLocation, upstreamTarget } from "./rewrite.ts";
+import { clientLocation } from "./rewrite.ts";
 import { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -33,16 +33,8 @@ import { Visit } from "./visit.ts";
 export type GatewayServer = Server<Session>;
 type Answer = Response | undefined | Promise<Response | undefined>;
 
-/** One request with everything that was decided about it. */
-type Passage = {
-  readonly visit: Visit;
-  readonly snapshot: Snapshot;
-  readonly request: ClientRequest;
-  readonly client: Client;
-  readonly match: Match;
-  readonly found: FoundToken | null;
-  readonly isUpgrade: boolean;
-};
+/** A passage on its way: with its record, and whether it becomes a session. */
+type Journey = Passage & { readonly visit: Visit; readonly isUpgrade: boolean };
 
 export class Proxy {
   readonly sessions: Sessions;
@@ -117,33 +109,33 @@ export class Proxy {
       if (route.tokenSources.length > 0) checkOrigin(request, route);
     }
     if (route.tokenSources.length === 0) {
-      return this.#resolve({ visit, snapshot, request, client, match, found: null, isUpgrade }, null, server);
+      return this.#resolve({ visit, snapshot, requestId: visit.requestId, request, client, match, found: null, isUpgrade }, null, server);
     }
     const found = findToken(route.tokenSources, { headers: { get: (name) => request.headers[name.toLowerCase()] ?? null }, query: request.query, pathToken: match.pathToken });
     if (found === null) throw new RouteError("unauthorized", "no token");
     if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
-    const passage = { visit, snapshot, request, client, match, found, isUpgrade };
+    const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
     const identity = snapshot.tokens.identify(found.token);
-    if (identity instanceof Promise) return identity.then((proven) => this.#resolve(passage, proven, server));
-    return this.#resolve(passage, identity, server);
+    if (identity instanceof Promise) return identity.then((proven) => this.#resolve(journey, proven, server));
+    return this.#resolve(journey, identity, server);
   }
 
   // ---- resolve
 
-  #resolve(passage: Passage, identity: Identity | null, server: GatewayServer): Answer {
-    const { visit, snapshot, match } = passage;
+  #resolve(journey: Journey, identity: Identity | null, server: GatewayServer): Answer {
+    const { visit, snapshot, match } = journey;
     const service = match.route.service;
     if (identity !== null) visit.tokenHash = identity.tokenHash;
-    if (service.kind === "builtin") return this.#builtin(passage);
-    if (service.kind === "fixed") return this.#forward(passage, snapshot.targets.fixed(service), server);
+    if (service.kind === "builtin") return this.#builtin(journey);
+    if (service.kind === "fixed") return this.#forward(journey, snapshot.targets.fixed(service), server);
     if (identity === null) throw new RouteError("internal", "a target service without a token");
     const target = snapshot.targets.target(service, match, identity);
-    if (target instanceof Promise) return target.then((found) => this.#forward(passage, found, server));
-    return this.#forward(passage, target, server);
+    if (target instanceof Promise) return target.then((found) => this.#forward(journey, found, server));
+    return this.#forward(journey, target, server);
   }
 
-  async #builtin(passage: Passage): Promise<Response> {
-    const { visit, snapshot, request, match } = passage;
+  async #builtin(journey: Journey): Promise<Response> {
+    const { visit, snapshot, request, match } = journey;
     if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
     const answer = await answerBuiltin(match.route.service, request);
     const headers = responseHeaders([["content-type", answer.contentType]], snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
@@ -153,46 +145,32 @@ export class Proxy {
 
   // ---- forward
 
-  #forward(passage: Passage, target: Target, server: GatewayServer): Answer {
-    passage.visit.target = target.key;
-    if (passage.isUpgrade) return this.#bridge(passage, target, server);
-    const { visit, request, match } = passage;
+  #forward(journey: Journey, target: Target, server: GatewayServer): Answer {
+    journey.visit.target = target.key;
+    if (journey.isUpgrade) return this.#bridge(journey, target, server);
+    const { visit, request, match } = journey;
     const body = requestBody(visit.request, request, match.route.bodyLimitBytes);
     if (body.content instanceof Promise) {
       return body.content.then((bytes) => {
         visit.bytesIn = bytes.length;
-        return this.#exchange(passage, target, bytes, body.framing, false);
+        return this.#exchange(journey, target, bytes, body.framing, false);
       });
     }
-    return this.#exchange(passage, target, body.content, body.framing, body.isChunked);
+    return this.#exchange(journey, target, body.content, body.framing, body.isChunked);
   }
 
-  #exchange(passage: Passage, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response> {
-    const { visit, snapshot, request, match } = passage;
+  #exchange(journey: Journey, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response> {
+    const { visit, snapshot, request, match } = journey;
     visit.upstreamStartedMs = performance.now();
     return snapshot.pool.exchange(target, {
-      method: request.method, head: this.#head(passage, target, framing), body, chunked,
+      method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
       bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs,
-      onSlow: visit.onSlow, onBodyBytes: visit.onBodyBytes,
-    }).then((response) => this.#respond(passage, target, response));
+      watcher: visit,
+    }).then((response) => this.#respond(journey, target, response));
   }
 
-  #head(passage: Passage, target: Target, framing: string): string {
-    const { visit, request, client, match, found } = passage;
-    const route = match.route;
-    const strips = found !== null && !route.forwardToken;
-    const query = strips ? withoutToken(request.query, found.source) : request.query;
-    return buildRequestHead({
-      request, client, requestId: visit.requestId,
-      target: upstreamTarget(match, request.path, query),
-      host: route.host === "client" ? request.host : target.authority,
-      withoutHeaders: strips ? passage.snapshot.tokenHeaders(request, found) : NONE,
-      secret: strips ? found.token : null,
-    }, framing);
-  }
-
-  #respond(passage: Passage, target: Target, response: UpstreamResponse): Response {
-    const { visit, snapshot, match } = passage;
+  #respond(journey: Journey, target: Target, response: UpstreamResponse): Response {
+    const { visit, snapshot, match } = journey;
     visit.answered();
     const { status, contentLength } = response.head;
     if (status > 599) throw new RouteError("bad_gateway", `upstream answered with status ${status}`);
@@ -215,18 +193,18 @@ export class Proxy {
 
   // ---- bridge
 
-  async #bridge(passage: Passage, target: Target, server: GatewayServer): Promise<Response | undefined> {
-    const { visit, snapshot, request, match } = passage;
+  async #bridge(journey: Journey, target: Target, server: GatewayServer): Promise<Response | undefined> {
+    const { visit, snapshot, request, match } = journey;
     const { settings } = snapshot;
     if (this.#draining) throw new RouteError("unavailable", "shutting down");
     visit.upstreamStartedMs = performance.now();
     const protocols = offeredProtocols(request);
     const offer = protocols.length === 0 ? "" : `Sec-WebSocket-Protocol: ${protocols.join(", ")}\r\n`;
-    const head = this.#head(passage, target, `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n${offer}`);
+    const head = upstreamHead(journey, target, `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n${offer}`);
     const upstream = await dialWebSocket({
       address: target.address, port: target.port, head: head.slice(0, -2), protocols,
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
-      messageLimitBytes: settings.websocket.messageLimitBytes, onDial: visit.onSlow,
+      messageLimitBytes: settings.websocket.messageLimitBytes, watcher: visit,
     }, this.sweeper);
     visit.answered();
     const session = new Session(upstream, match.route.compressText, match.route.idleTimeoutMs, (ended, end) => {
@@ -271,8 +249,6 @@ export const websocketHandlers = {
   drain(ws: ServerWebSocket<Session>) { ws.data.clientDrained(ws); },
   close(ws: ServerWebSocket<Session>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
-
-const NONE: readonly string[] = [];
 
 function withLocation(headers: HeaderPairs, match: Match, target: Target): HeaderPairs {
   if (match.route.service.kind !== "fixed") return headers;

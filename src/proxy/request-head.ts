@@ -9,6 +9,7 @@ import type { ClientRequest } from "./request.ts";
 const OURS = new Set([
   "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
   "transfer-encoding", "upgrade", "http2-settings", "host", "content-length", "expect",
+  "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol", "sec-websocket-accept",
   "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
 ]);
 /** Believed from trusted proxies only. `x-forwarded-*` and `forwarded` that we do not set: prefix, port, server ... */

@@ -39,7 +39,8 @@ export function readRequest(request: Request, limits: LimitSettings): ClientRequ
   if (url.includes("#", start)) throw new RouteError("bad_request", "fragment in the request target");
   const mark = url.indexOf("?", start);
   const path = mark < 0 ? url.slice(start) : url.slice(start, mark);
-  if (AMBIGUOUS.test(path)) throw new RouteError("bad_request", "ambiguous path");
+  // Plain dot segments are gone already: only what is encoded or follows a `;` can still be one.
+  if ((path.includes("%") || path.includes(";")) && AMBIGUOUS.test(path)) throw new RouteError("bad_request", "ambiguous path");
   return { method, path, query: mark < 0 ? "" : url.slice(mark + 1), host, headers };
 }
 

@@ -25,6 +25,8 @@ export class Snapshot {
   readonly ownHeaderNames: ReadonlySet<string>;
   readonly names: NameResolver;
   readonly pool: HttpPool;
+  /** Every header that some route reads a token from, in lower case. */
+  readonly #tokenHeaderNames: readonly string[];
   readonly #allowedClients = new Map<Route, CidrSet>();
 
   constructor(readonly settings: Settings, readonly tokens: DesktopTokens | null, sweeper: Sweeper, previous: Snapshot | null = null) {
@@ -36,6 +38,8 @@ export class Snapshot {
     this.trustedProxies = new CidrSet(settings.trustedProxies);
     this.ownHeaders = settings.responseHeaders;
     this.ownHeaderNames = new Set(settings.responseHeaders.map(([name]) => name));
+    const sources = settings.routes.flatMap((route) => route.tokenSources);
+    this.#tokenHeaderNames = [...new Set(sources.flatMap((source) => (source.kind === "header" ? [source.name.toLowerCase()] : [])))];
     for (const route of settings.routes) this.#allowedClients.set(route, new CidrSet(route.allowedClients));
   }
 
@@ -45,11 +49,8 @@ export class Snapshot {
 
   /** Headers that carry the token of this request, whichever of them it was read from. */
   tokenHeaders(request: ClientRequest, found: FoundToken): readonly string[] {
-    if (found.source.kind === "header" && request.headers["authorization"] === undefined) return [found.source.name.toLowerCase()];
-    return ["authorization", "abcauthorization"].filter((name) => {
-      const value = request.headers[name];
-      return (found.source.kind === "header" && found.source.name.toLowerCase() === name) || (value !== undefined && value.includes(found.token));
-    });
+    const source = found.source.kind === "header" ? found.source.name.toLowerCase() : null;
+    return this.#tokenHeaderNames.filter((name) => name === source || request.headers[name]?.includes(found.token) === true);
   }
 
   /** Lets go of what the next snapshot did not take over. */

@@ -1,6 +1,7 @@
 // One request's record on its way through the proxy: what the access line will say, and the client's end of the wait
 // (its abort signal and its idle timer, touched only when a request turns out to be slow).
 
+import type { ExchangeWatcher } from "../upstream/exchange.ts";
 import type { AccessLog } from "./access-log.ts";
 
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
@@ -11,7 +12,7 @@ export interface ClientTimer {
   timeout(request: Request, seconds: number): void;
 }
 
-export class Visit {
+export class Visit implements ExchangeWatcher {
   requestId = "";
   client = "";
   path = "";
@@ -32,7 +33,7 @@ export class Visit {
   constructor(readonly request: Request, private readonly server: ClientTimer, private readonly idleTimeoutS: number, private readonly log: AccessLog) {}
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
-  readonly onSlow = (exchange: { abort(): void }): void => {
+  slow(exchange: { abort(): void }): void {
     this.#waitingFor = exchange;
     this.keepClient();
     if (this.#isWatched) return;
@@ -41,14 +42,14 @@ export class Visit {
     const abort = (): void => this.#waitingFor?.abort();
     if (signal.aborted) queueMicrotask(abort);
     else signal.addEventListener("abort", abort, { once: true });
-  };
+  }
 
   /** Bytes of a request body arrived. @param bytes so far */
-  readonly onBodyBytes = (bytes: number): void => {
+  bodyBytes(bytes: number): void {
     this.bytesIn = bytes;
     // Bun does not count an upload slower than about 16 kB/s as activity.
     if (performance.now() - this.#armedMs > REARM_MS) this.keepClient();
-  };
+  }
 
   keepClient(): void {
     this.#armedMs = performance.now();

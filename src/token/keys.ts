@@ -18,7 +18,7 @@ export const MAX_RSA_BITS = 8192;
 /** PEM of an 8192-bit private key has 6.5 KB; text may stand before it. */
 const FILE_LIMIT_BYTES = 64 * 1024;
 
-type KeyKind = "public" | "private";
+export type KeyKind = "public" | "private";
 
 /** A file that holds no usable key. The message names the file, what was expected and what was found. */
 export class KeyError extends Error {
@@ -43,8 +43,8 @@ export class KeyStore {
   #version = 0;
 
   constructor(private readonly settings: KeyStoreSettings, private readonly on: KeyStoreEvents) {
-    this.#signing = settings.signingPublicKeys.map((path) => new KeyFile(path, "public"));
-    this.#payload = new KeyFile(settings.payloadPrivateKey, "private");
+    this.#signing = settings.signingPublicKeys.map((path) => new KeyFile(path, "public", "signing public key"));
+    this.#payload = new KeyFile(settings.payloadPrivateKey, "private", "payload private key");
   }
 
   /** Keys that verify tokens, in the order of the settings, without those that were never loadable. */
@@ -98,7 +98,7 @@ export class KeyStore {
 
   #accept({ path, key }: KeyFile): void {
     this.#version += 1;
-    const bits = key === null ? 0 : bitsOf(key);
+    const bits = key === null ? 0 : rsaBits(key);
     if (bits >= STRONG_RSA_BITS || this.#warned.has(path)) return;
     this.#warned.add(path);
     this.on.warn(`weak RSA key accepted: ${path} has ${bits} bits, below ${STRONG_RSA_BITS} (allowWeakRsaKeys is set)`);
@@ -106,20 +106,34 @@ export class KeyStore {
 }
 
 /**
- * The one RSA key in the PEM text `pem`.
- * @param file its name, for messages
+ * The RSA key in a PEM file.
+ * @param what it is for, for messages: "signing public key"
  * @throws KeyError
  */
-export function parseKey(pem: string, kind: KeyKind, file: string, allowWeak: boolean): KeyObject {
-  const key = importKey(findBlock(pem, kind, file), kind, file);
+export function loadKey(path: string, kind: KeyKind, what: string, allowWeak: boolean): KeyObject {
+  try {
+    return parseKey(readText(path), kind, allowWeak);
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new KeyError(`cannot load ${what} ${path}: ${reason}`, { cause: thrown });
+  }
+}
+
+/** The one RSA key in the PEM text `pem`. @throws Error that says what was expected and what was found */
+export function parseKey(pem: string, kind: KeyKind, allowWeak: boolean): KeyObject {
+  const key = importKey(findBlock(pem, kind), kind);
   const { asymmetricKeyType: type } = key;
-  if (type !== "rsa") throw keyError(kind, file, `it holds a key of type ${type}, expected RSA`);
-  const bits = bitsOf(key);
-  if (bits > MAX_RSA_BITS) throw keyError(kind, file, `the RSA key has ${bits} bits, at most ${MAX_RSA_BITS} are accepted`);
-  if (bits < MIN_RSA_BITS) throw keyError(kind, file, `the RSA key has ${bits} bits, below ${MIN_RSA_BITS} none is accepted`);
-  if (bits < STRONG_RSA_BITS && !allowWeak) throw keyError(kind, file, `the RSA key has ${bits} bits, expected ${STRONG_RSA_BITS} or more `
-    + "(to accept it, set allowWeakRsaKeys: true in the token settings, or ROUTE_ALLOW_WEAK_RSA_KEYS=true)");
-  return key;
+  if (type !== "rsa") throw new Error(`it holds a key of type ${type}, expected RSA`);
+  const bits = rsaBits(key);
+  if (bits > MAX_RSA_BITS) throw new Error(`the RSA key has ${bits} bits, at most ${MAX_RSA_BITS} are accepted`);
+  if (bits < MIN_RSA_BITS) throw new Error(`the RSA key has ${bits} bits, below ${MIN_RSA_BITS} none is accepted`);
+  if (bits >= STRONG_RSA_BITS || allowWeak) return key;
+  throw new Error(`the RSA key has ${bits} bits, expected ${STRONG_RSA_BITS} or more (to accept it, set allowWeakRsaKeys: true `
+    + "in the token settings, or ROUTE_ALLOW_WEAK_RSA_KEYS=true)");
+}
+
+export function rsaBits(key: KeyObject): number {
+  return key.asymmetricKeyDetails?.modulusLength ?? 0;
 }
 
 /** One file, its last good key and its last failure. */
@@ -127,21 +141,21 @@ class KeyFile {
   key: KeyObject | null = null;
   #failure: string | null = null;
 
-  constructor(readonly path: string, readonly kind: KeyKind) {}
+  constructor(readonly path: string, private readonly kind: KeyKind, private readonly what: string) {}
 
   /** "same" also stands for a failure that was reported before. */
   read(allowWeak: boolean): "changed" | "same" | KeyError {
     try {
-      const key = parseKey(readText(this.path, this.kind), this.kind, this.path, allowWeak);
+      const key = loadKey(this.path, this.kind, this.what, allowWeak);
       this.#failure = null;
       if (this.key?.equals(key)) return "same";
       this.key = key;
       return "changed";
     } catch (thrown) {
-      if (!(thrown instanceof KeyError)) throw thrown;
-      if (this.#failure === thrown.message) return "same";
-      this.#failure = thrown.message;
-      return thrown;
+      const error = thrown as KeyError; // loadKey throws nothing else.
+      if (this.#failure === error.message) return "same";
+      this.#failure = error.message;
+      return error;
     }
   }
 }
@@ -151,57 +165,46 @@ const LABELS: Record<KeyKind, readonly string[]> = {
   private: ["PRIVATE KEY", "RSA PRIVATE KEY"],
 };
 
-/** RFC 7468 section 2; any text may stand around the block. */
-const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----[^-]*-----END \1-----/g;
+/** RFC 7468 section 2; any text may stand around the block. RFC 1421 headers (`Proc-Type: 4,ENCRYPTED`) have dashes. */
+const PEM_BLOCK = /-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n(?:(?!-----)[^])*-----END \1-----/g;
 
-function findBlock(pem: string, kind: KeyKind, file: string): string {
+function findBlock(pem: string, kind: KeyKind): string {
   const blocks = [...pem.matchAll(PEM_BLOCK)].map(([text, label = ""]) => ({ text, label }));
-  if (blocks.length === 0) throw keyError(kind, file, `it is not PEM, ${expected(kind)}`);
-  const fitting = blocks.filter(({ label }) => LABELS[kind].includes(label));
-  if (fitting.length > 1) throw keyError(kind, file, `it holds ${fitting.length} ${kind} keys, expected one a file`);
+  if (blocks.length === 0) throw new Error(`it holds no PEM, ${expected(kind)}`);
   if (kind === "public" && blocks.some(({ label }) => label.endsWith("PRIVATE KEY"))) {
-    throw keyError(kind, file, `it holds a private key, ${expected(kind)}: whoever verifies tokens must not be able to sign them`);
+    throw new Error(`it holds a private key, ${expected(kind)}`);
   }
+  const fitting = blocks.filter(({ label }) => LABELS[kind].includes(label));
+  if (fitting.length > 1) throw new Error(`it holds ${fitting.length} ${kind} keys, expected one`);
   const [block] = fitting;
-  if (block === undefined) throw keyError(kind, file, `it holds ${article(blocks[0]?.label ?? "")}, ${expected(kind)}`);
-  if (block.text.includes("ENCRYPTED")) throw keyError(kind, file, "it is encrypted with a passphrase, expected a plain one");
+  if (block === undefined) throw new Error(`it holds ${described(blocks[0]?.label ?? "")}, ${expected(kind)}`);
+  if (block.text.includes("ENCRYPTED")) throw new Error("it is encrypted with a passphrase, expected a plain key");
   return block.text;
 }
 
-function importKey(block: string, kind: KeyKind, file: string): KeyObject {
+function importKey(block: string, kind: KeyKind): KeyObject {
   try {
     return kind === "public" ? createPublicKey(block) : createPrivateKey(block);
   } catch (cause) {
-    throw keyError(kind, file, `what is between BEGIN and END is not a key, ${expected(kind)}`, cause);
+    throw new Error(`what stands between BEGIN and END is no key, ${expected(kind)}`, { cause });
   }
 }
 
-function readText(path: string, kind: KeyKind): string {
-  try {
-    // A fifo or a device would block, and for ever.
-    if (!statSync(path).isFile()) throw keyError(kind, path, "it is not a file");
-    const bytes = readFileSync(path);
-    if (bytes.length > FILE_LIMIT_BYTES) throw keyError(kind, path, `it has ${bytes.length} bytes, more than any key (${FILE_LIMIT_BYTES})`);
-    return bytes.toString("latin1");
-  } catch (thrown) {
-    if (thrown instanceof KeyError) throw thrown;
-    throw keyError(kind, path, thrown instanceof Error ? thrown.message : String(thrown), thrown);
-  }
-}
-
-function bitsOf(key: KeyObject): number {
-  return key.asymmetricKeyDetails?.modulusLength ?? 0;
+/** @throws Error of the file system, or for what is too large or no file */
+function readText(path: string): string {
+  const stats = statSync(path);
+  // A fifo or a device would block, and for ever.
+  if (!stats.isFile()) throw new Error("it is not a file");
+  if (stats.size > FILE_LIMIT_BYTES) throw new Error(`it has ${stats.size} bytes, more than any key (${FILE_LIMIT_BYTES})`);
+  return readFileSync(path, "latin1");
 }
 
 function expected(kind: KeyKind): string {
   return `expected ${LABELS[kind].map((label) => `"-----BEGIN ${label}-----"`).join(" or ")}`;
 }
 
-function article(label: string): string {
-  return label === "CERTIFICATE" ? "a CERTIFICATE (openssl x509 -pubkey -noout prints its key)" : `"${label}"`;
-}
-
-function keyError(kind: KeyKind, file: string, reason: string, cause?: unknown): KeyError {
-  const what = kind === "public" ? "signing public key" : "payload private key";
-  return new KeyError(`cannot load ${what} ${file}: ${reason}`, { cause });
+function described(label: string): string {
+  if (label === "CERTIFICATE") return "a certificate (openssl x509 -pubkey -noout prints its key)";
+  if (label === "ENCRYPTED PRIVATE KEY") return "a private key encrypted with a passphrase";
+  return `"${label}"`;
 }

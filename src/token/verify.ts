@@ -124,7 +124,7 @@ function readHash(hash: unknown): Uint8Array {
 
 function parseObject(bytes: Buffer): Json | null {
   try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : null;
   } catch {
     return null; // Not UTF-8 or not JSON.

@@ -14,11 +14,15 @@ export type UpstreamRequest = {
   readonly bodyLimitBytes: number;
   /** Until the response head, and between two reads of its body, ms. */
   readonly readTimeoutMs: number;
-  /** Called after about 100 ms of waiting and every 30 s from then on, so that quick requests pay nothing for it. */
-  readonly onSlow: (exchange: { abort(): void }) => void;
-  /** Called with the count when bytes of a streamed request body arrive from the client. */
-  readonly onBodyBytes: (bytes: number) => void;
+  readonly watcher: ExchangeWatcher;
 };
+
+export interface ExchangeWatcher {
+  /** Called when a connection is dialled, after about 100 ms of waiting, and every 30 s from then on: quick requests pay nothing. */
+  slow(exchange: { abort(): void }): void;
+  /** A streamed request body has brought so many bytes so far. */
+  bodyBytes(bytes: number): void;
+}
 
 export type UpstreamResponse = {
   readonly head: ResponseHead;

@@ -134,7 +134,7 @@ export class HttpConnection implements Sweepable {
         if (this.#request !== request) return void reader.cancel().catch(() => {});
         if (done) break;
         bytes += value.length;
-        request.onBodyBytes(bytes);
+        request.watcher.bodyBytes(bytes);
         if (bytes > request.bodyLimitBytes) throw new BodyTooLargeError("request body over the route's limit");
         if (value.length === 0) continue;
         this.#write(request.chunked ? encodeChunk(value) : value);
@@ -355,7 +355,7 @@ export class HttpConnection implements Sweepable {
   sweep(nowMs: number): void {
     if (nowMs >= this.#slowAtMs && this.#request !== null) {
       this.#slowAtMs = nowMs + SLOW_AGAIN_MS;
-      this.#request.onSlow(this);
+      this.#request.watcher.slow(this);
     }
     if (nowMs >= this.#deadlineMs) this.#fail(new UpstreamTimeoutError("upstream did not answer in time"));
   }

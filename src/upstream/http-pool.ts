@@ -94,7 +94,7 @@ export class HttpPool implements Sweepable {
       if (this.#open.size === 1) this.sweeper.add(this);
       connection.start(request, resolve, reject);
     });
-    request.onSlow(dial);
+    request.watcher.slow(dial);
     Bun.connect<HttpConnection>({
       hostname: address.address, port: address.port, data: connection,
       socket: { ...HANDLERS, open: (socket) => { if (!dial.settle(null, socket)) socket.terminate(); } },

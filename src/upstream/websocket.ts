@@ -5,7 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { Dial } from "./dial.ts";
-import { ClientGoneError, ConnectError, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
+import { ClientGoneError, ConnectError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { parseResponseHead, ProtocolError } from "./response-head.ts";
 import { closePayload, encodeFrame, FrameError, FrameReader, type FrameSink, Opcode } from "./websocket-frame.ts";
@@ -28,8 +28,8 @@ export type WebSocketDial = {
   readonly messageLimitBytes: number;
   /** The client's list; the upstream may only choose from it. */
   readonly protocols: readonly string[];
-  /** Gets a function that gives up, for a client that leaves while we dial. */
-  readonly onDial: (attempt: { abort(): void }) => void;
+  /** Learns how to give up, for a client that leaves while we dial. */
+  readonly watcher: Pick<ExchangeWatcher, "slow">;
 };
 
 /** Between our close frame and the end of the connection (RFC 6455 section 7.1.1 lets the server close first). */
@@ -50,7 +50,7 @@ export function dialWebSocket(request: WebSocketDial, sweeper: Sweeper): Promise
       if (error !== null) reject(error);
       else upstream.opened(socket as Socket<UpstreamWebSocket>);
     });
-    request.onDial({ abort: () => { dial.abort(); upstream.abort(); } });
+    request.watcher.slow({ abort: () => { dial.abort(); upstream.abort(); } });
     Bun.connect<UpstreamWebSocket>({
       hostname: request.address, port: request.port, data: upstream,
       socket: { ...HANDLERS, open: (socket) => { if (!dial.settle(null, socket)) socket.terminate(); } },

@@ -7,13 +7,16 @@ import { TabsPane } from "./tabs.js";
 import { TerminalPane } from "./terminal.js";
 import { UploadPane } from "./upload.js";
 
+/** The token is refreshed this long before it ends, or at half of a life that is too short for that. */
 const REFRESH_BEFORE_S = 15;
+/** A token with less than this left is not used any more. */
+const LEAST_LIFE_MS = 2000;
+const REFRESH_RETRY_MS = 3000;
 const PROGRESS_POLL_MS = 200;
 const SESSION_KEY = "route-gateway-demo";
 
 const $ = (id) => document.getElementById(id);
 const session = { user: null, userToken: null, desktopToken: null, expiresAtMs: 0, lifetimeS: 0, refreshes: 0 };
-const getToken = () => session.desktopToken;
 
 const screen = new ScreenPane({
   canvas: $("canvas"), dot: $("screen-dot"), status: $("screen-status"), rate: $("screen-rate"),
@@ -121,19 +124,31 @@ function takeToken({ desktopToken, expiresInS }) {
   showCountdown();
 }
 
-let isRefreshing = false;
+/** A token that is good now. A browser slows the timers of hidden tabs, so it may have to be refreshed first. */
+async function getToken() {
+  if (session.expiresAtMs - Date.now() < LEAST_LIFE_MS) await refreshToken();
+  return session.desktopToken;
+}
 
-async function refreshToken() {
-  if (isRefreshing || !session.desktopToken) return;
-  isRefreshing = true;
+let refreshing = null;
+/** After a failure, for a while. */
+let refreshNotBeforeMs = 0;
+
+/** Several callers wait for one refresh. */
+function refreshToken() {
+  refreshing ??= requestToken().finally(() => { refreshing = null; });
+  return refreshing;
+}
+
+async function requestToken() {
+  if (!session.desktopToken) return;
   try {
     const token = await callApi("POST", "/API/composer/refreshdesktoptoken", { token: session.userToken });
     session.refreshes++;
     takeToken(token);
   } catch (failure) {
+    refreshNotBeforeMs = Date.now() + REFRESH_RETRY_MS;
     notify("The desktop token could not be refreshed.", failure.message);
-  } finally {
-    isRefreshing = false;
   }
 }
 
@@ -143,8 +158,9 @@ function showCountdown() {
   $("token-left").textContent = leftS;
   $("token-refreshes").textContent = session.refreshes;
   $("ring-left").style.strokeDashoffset = 100 - (leftS / session.lifetimeS) * 100;
-  document.querySelector(".ring").classList.toggle("low", leftS <= REFRESH_BEFORE_S);
-  if (leftS <= REFRESH_BEFORE_S) refreshToken();
+  const isLow = leftS <= Math.min(REFRESH_BEFORE_S, session.lifetimeS / 2);
+  document.querySelector(".ring").classList.toggle("low", isLow);
+  if (isLow && Date.now() >= refreshNotBeforeMs) refreshToken();
 }
 
 function showClaims(token) {
@@ -171,7 +187,7 @@ async function showExtra(work) {
 
 async function snapshot() {
   const image = new Image();
-  image.src = URL.createObjectURL(await (await callPod("/snapshot", getToken())).blob());
+  image.src = URL.createObjectURL(await (await callPod("/snapshot", await getToken())).blob());
   image.alt = "Snapshot of the desktop";
   await image.decode();
   URL.revokeObjectURL(image.src);
@@ -179,15 +195,15 @@ async function snapshot() {
 }
 
 async function whatThePodSees() {
-  const seen = await (await callPod("/spawner/request", getToken())).json();
+  const seen = await (await callPod("/spawner/request", await getToken())).json();
   const lines = Object.entries(seen.headers).map(([name, value]) => `${name}: ${value}`);
   return element("pre", [`${seen.method} ${seen.path}`, ...lines].join("\n"));
 }
 
 async function printerFiles() {
-  const names = await (await callPod("/printerfiler", getToken())).json();
+  const names = await (await callPod("/printerfiler", await getToken())).json();
   const texts = await Promise.all(names.map(async (name) => {
-    return `${name}\n  ${await (await callPod(`/printerfiler/${name}`, getToken())).text()}`;
+    return `${name}\n  ${await (await callPod(`/printerfiler/${name}`, await getToken())).text()}`;
   }));
   return element("pre", texts.join("\n"));
 }
@@ -195,7 +211,7 @@ async function printerFiles() {
 async function download() {
   const size = 64 * 1024 ** 2;
   const startedAt = performance.now();
-  const response = await callPod(`/filer/download?bytes=${size}`, getToken());
+  const response = await callPod(`/filer/download?bytes=${size}`, await getToken());
   let received = 0;
   for (const reader = response.body.getReader();;) {
     const { done, value } = await reader.read();

@@ -13,8 +13,9 @@ export class ScreenPane {
   #isWanted = false;
   #isDown = false;
   #context;
+  #tile = null;
 
-  /** `view`: the elements; `getToken`: the current desktop token; `onConnect(hello)`: called at each connection. */
+  /** `view`: the elements; `getToken()`: promises a desktop token that is good now; `onConnect(hello)`: called at each connection. */
   constructor(view, getToken, onConnect) {
     this.view = view;
     this.getToken = getToken;
@@ -24,11 +25,13 @@ export class ScreenPane {
     setInterval(() => this.#showRate(), 1000);
   }
 
-  connect() {
+  async connect() {
     this.#isWanted = true;
     this.view.overlay.hidden = true;
     this.#status("", "connecting");
-    const socket = new WebSocket(socketUrl(`/websockify?jwt_token=${this.getToken()}`));
+    const token = await this.getToken();
+    if (!this.#isWanted) return;
+    const socket = new WebSocket(socketUrl(`/websockify?jwt_token=${token}`));
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#start(JSON.parse(data)) : this.#draw(data));
     socket.onclose = (event) => this.#closed(socket, event);
@@ -45,6 +48,8 @@ export class ScreenPane {
     this.#hello = hello;
     this.#retries = 0;
     Object.assign(this.view.canvas, { width: hello.width, height: hello.height });
+    this.#tile = this.#context.createImageData(hello.tileWidth, hello.tileHeight);
+    this.#tile.data.fill(255);
     this.#status("on", `connected to ${hello.owner}'s pod at ${hello.address}`);
     this.view.canvas.focus({ preventScroll: true });
     this.onConnect(hello);
@@ -54,18 +59,17 @@ export class ScreenPane {
     const bytes = new Uint8Array(data);
     const { tileWidth, tileHeight } = this.#hello;
     const count = (bytes[1] << 8) | bytes[2];
+    const { data: pixels } = this.#tile;
     let at = 3;
     for (let tile = 0; tile < count; tile++) {
-      const image = this.#context.createImageData(tileWidth, tileHeight);
-      const [column, row] = [bytes[at], bytes[at + 1]];
-      at += 2;
-      for (let pixel = 0; pixel < image.data.length; pixel += 4) {
-        image.data[pixel] = bytes[at++];
-        image.data[pixel + 1] = bytes[at++];
-        image.data[pixel + 2] = bytes[at++];
-        image.data[pixel + 3] = 255;
+      const column = bytes[at++];
+      const row = bytes[at++];
+      for (let pixel = 0; pixel < pixels.length; pixel += 4) {
+        pixels[pixel] = bytes[at++];
+        pixels[pixel + 1] = bytes[at++];
+        pixels[pixel + 2] = bytes[at++];
       }
-      this.#context.putImageData(image, column * tileWidth, row * tileHeight);
+      this.#context.putImageData(this.#tile, column * tileWidth, row * tileHeight);
     }
     this.#frames++;
     this.#bytes += bytes.length;
@@ -81,7 +85,7 @@ export class ScreenPane {
       return;
     }
     this.#status("off", `disconnected (${event.code})`);
-    this.view.overlayText.textContent = await explainRefusedSocket(this.getToken());
+    this.view.overlayText.textContent = await explainRefusedSocket(await this.getToken());
     this.view.overlay.hidden = false;
   }
 

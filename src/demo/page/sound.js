@@ -12,9 +12,9 @@ export class SoundPane {
   #playsAt = 0;
 
   constructor(button, getToken) {
-    button.onclick = () => {
+    button.onclick = async () => {
       if (this.#socket) this.stop();
-      else this.#start(getToken());
+      else this.#start(await getToken());
       button.setAttribute("aria-pressed", String(this.#socket !== null));
     };
     this.button = button;

@@ -21,9 +21,11 @@ export class TabsPane {
     addEventListener("pagehide", () => this.#send({ kind: "bye" }));
   }
 
-  connect() {
+  async connect() {
     this.#isWanted = true;
-    const socket = new WebSocket(socketUrl(`/broadcast?jwt_token=${this.getToken()}`));
+    const token = await this.getToken();
+    if (!this.#isWanted) return;
+    const socket = new WebSocket(socketUrl(`/broadcast?jwt_token=${token}`));
     socket.onopen = () => this.#send({ kind: "hello" });
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
     socket.onclose = () => {

@@ -24,10 +24,11 @@ export class TerminalPane {
     this.close();
     this.#clear();
     try {
-      const created = await callPod("/terminals?cols=80&rows=16", this.getToken(), { method: "POST" });
+      const token = await this.getToken();
+      const created = await callPod("/terminals?cols=80&rows=16", token, { method: "POST" });
       const { pid } = await created.json();
-      this.#connect(pid);
-      await callPod(`/terminals/${pid}/size?cols=${this.#columns()}&rows=16`, this.getToken(), { method: "POST" });
+      this.#connect(pid, token);
+      await callPod(`/terminals/${pid}/size?cols=${this.#columns()}&rows=16`, token, { method: "POST" });
     } catch (failure) {
       this.#write(`\r\n${failure.message}\r\n`);
     }
@@ -39,12 +40,12 @@ export class TerminalPane {
     socket?.close(1000);
   }
 
-  #connect(pid) {
-    const socket = new WebSocket(socketUrl(`/terminals/${pid}?${this.getToken()}`));
+  #connect(pid, token) {
+    const socket = new WebSocket(socketUrl(`/terminals/${pid}?${token}`));
     socket.onmessage = ({ data }) => this.#write(data);
     socket.onclose = async ({ code }) => {
       if (socket !== this.#socket) return;
-      const reason = code === 1000 ? "The terminal has ended." : await explainRefusedSocket(this.getToken());
+      const reason = code === 1000 ? "The terminal has ended." : await explainRefusedSocket(await this.getToken());
       this.#write(`\r\n\x1b[1m${reason}\x1b[0m Press "New" for another one.\r\n`);
     };
     this.#socket = socket;

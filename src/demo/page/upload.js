@@ -96,14 +96,14 @@ export class UploadPane {
 
   async #sendFromOffset(source) {
     const path = this.#path(source);
-    const head = await callPod(path, this.getToken(), { method: "HEAD" });
+    const head = await callPod(path, await this.getToken(), { method: "HEAD" });
     this.#offset = Number(head.headers.get("Upload-Offset"));
     this.#samples = [];
     while (this.#isSending(source) && this.#offset < source.size) await this.#sendPiece(source, path);
     if (!this.#isSending(source)) return;
     // A file of no bytes has no piece that would make it known.
-    if (source.size === 0) await callPod(path, this.getToken(), { method: "PUT", body: "" });
-    const { sha256 } = await (await callPod(path, this.getToken())).json();
+    if (source.size === 0) await callPod(path, await this.getToken(), { method: "PUT", body: "" });
+    const { sha256 } = await (await callPod(path, await this.getToken())).json();
     if (this.#isSending(source)) this.#finish(sha256);
   }
 
@@ -111,13 +111,14 @@ export class UploadPane {
     const start = this.#offset;
     const end = Math.min(start + PIECE_BYTES, source.size);
     const body = source.file ? source.file.slice(start, end) : await readSource(source, start, end);
+    const token = await this.getToken();
     if (!this.#isSending(source)) return;
-    await this.#patch(path, body, start, source);
+    await this.#patch(path, token, body, start, source);
     this.#progress(end);
   }
 
   /** XMLHttpRequest, as fetch tells nothing of a request's progress. */
-  #patch(path, body, start, source) {
+  #patch(path, token, body, start, source) {
     const request = new XMLHttpRequest();
     this.#request = request;
     return new Promise((resolve, reject) => {
@@ -126,7 +127,7 @@ export class UploadPane {
       request.onerror = () => reject(new Error("The connection broke."));
       request.onabort = () => reject(new Error("Paused."));
       request.open("PATCH", path);
-      request.setRequestHeader("AbcAuthorization", `Bearer ${this.getToken()}`);
+      request.setRequestHeader("AbcAuthorization", `Bearer ${token}`);
       request.setRequestHeader("Upload-Offset", String(start));
       request.setRequestHeader("Content-Type", "application/offset+octet-stream");
       request.send(body);
@@ -142,8 +143,9 @@ export class UploadPane {
   async #discard() {
     const source = this.#source;
     this.reset();
+    const token = await this.getToken();
     // What cannot be forgotten now is forgotten with the pod.
-    if (source) await callPod(this.#path(source), this.getToken(), { method: "DELETE" }).catch(() => {});
+    if (source) await callPod(this.#path(source), token, { method: "DELETE" }).catch(() => {});
   }
 
   #finish(sha256) {

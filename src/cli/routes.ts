@@ -1,0 +1,88 @@
+// route-gateway routes: the table as it is in effect, in the order in which it decides.
+
+import { loadSettings } from "../config/load.ts";
+import { formatDuration } from "../lib/duration.ts";
+import { formatSize } from "../lib/size.ts";
+import type { Route, TokenSource } from "../route.ts";
+import type { Service } from "../service.ts";
+import type { Arguments } from "./args.ts";
+import type { Command, Io } from "./command.ts";
+
+export const command: Command = {
+  name: "routes",
+  summary: "Prints the effective endpoint table, the most specific route first.",
+  spec: {
+    flags: [
+      { name: "config", value: "FILE", help: "configuration; without it, the built-in endpoint table" },
+      { name: "json", help: "every detail of every route, as JSON" },
+    ],
+    environment: [["XTERM_TCP_PORT, PYOS_FQDN, ...", "as with serve; variables that are not set are shown as ${NAME}"]],
+    examples: ["route-gateway routes", "route-gateway routes --config routes.yaml --json"],
+  },
+  run: printRoutes,
+};
+
+async function printRoutes(args: Arguments, io: Io): Promise<number> {
+  const settings = await loadSettings({ file: args.get("config"), env: io.env, allowUnset: true });
+  const routes = settings.routes.toSorted(bySpecificity);
+  if (args.has("json")) io.stdout(`${JSON.stringify(routes, null, 2)}\n`);
+  else io.stdout(table([["PATH", "MATCH", "TOKEN", "TO", "UPSTREAM PATH", "OPTIONS"], ...routes.map(row)]));
+  return 0;
+}
+
+/** Exact, then patterns with more fixed segments, then longer prefixes: as the router decides. */
+function bySpecificity(a: Route, b: Route): number {
+  const order = ["exact", "pattern", "prefix"];
+  return order.indexOf(a.match.kind) - order.indexOf(b.match.kind)
+    || weight(b) - weight(a)
+    || b.match.path.length - a.match.path.length
+    || (a.match.path < b.match.path ? -1 : 1);
+}
+
+function weight(route: Route): number {
+  if (route.match.kind !== "pattern") return 0;
+  return route.match.path.split("/").filter((segment) => !segment.startsWith("{")).length;
+}
+
+function row(route: Route): string[] {
+  const tokens = route.tokenSources.map(sourceText).join(", ");
+  return [route.match.path, route.match.kind, tokens || "-", destination(route.service), rewriteText(route), options(route) || "-"];
+}
+
+function sourceText(source: TokenSource): string {
+  return source.kind === "header" || source.kind === "parameter" ? `${source.kind}:${source.name}` : source.kind;
+}
+
+function destination(service: Service): string {
+  if (service.kind === "fixed") return `${service.name} (${service.host.includes(":") ? `[${service.host}]` : service.host}:${service.port})`;
+  if (service.kind === "target") return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
+  const { answer } = service;
+  if (answer.kind === "text") return `${service.name} (text)`;
+  return `${service.name} (${answer.root === null ? "no directory" : `files of ${answer.root}`})`;
+}
+
+function rewriteText({ rewrite }: Route): string {
+  if (rewrite.kind === "replace") return rewrite.path;
+  return rewrite.kind === "strip" ? `without ${rewrite.prefix}` : rewrite.kind;
+}
+
+function options(route: Route): string {
+  const { origins } = route;
+  return [
+    route.name === route.match.path ? "" : `name ${route.name}`,
+    route.websocket ? "websocket" : "",
+    route.host === "client" ? "host client" : "",
+    `body ${formatSize(route.bodyLimitBytes)}`,
+    `read ${formatDuration(route.readTimeoutMs)}`,
+    route.idleTimeoutMs > 0 ? `idle ${formatDuration(route.idleTimeoutMs)}` : "",
+    route.forwardToken ? "forwards token" : "",
+    route.compressText ? "compresses text" : "",
+    route.allowedClients.length > 0 ? `clients ${route.allowedClients.join(",")}` : "",
+    route.websocket && origins.kind !== "any" ? `origins ${origins.kind === "list" ? origins.origins.join(",") : origins.kind}` : "",
+  ].filter((text) => text !== "").join(", ");
+}
+
+function table(rows: readonly string[][]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0))) ?? [];
+  return rows.map((cells) => `${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()}\n`).join("");
+}

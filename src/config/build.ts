@@ -1,0 +1,161 @@
+// The values of a configuration file → Settings, or every mistake in it. Pure: the environment and /etc/resolv.conf come in
+// as arguments. The result is deeply frozen: it is one snapshot, and a changed file makes a new one.
+
+import { isIP } from "node:net";
+import type { DesktopTokenSettings, Settings } from "../settings.ts";
+import type { Environment } from "./interpolate.ts";
+import type { Mistake } from "./mistake.ts";
+import { buildRoutes } from "./routes.ts";
+import { type ConfigFile, fileShape } from "./schema.ts";
+import { buildPorts, buildServices } from "./services.ts";
+import { Pass, Refusal } from "./shape.ts";
+import { parseAllowedTarget, parseListenAddress } from "./values.ts";
+import type { Source, Value } from "./source.ts";
+
+export type ParseOptions = {
+  readonly env: Environment;
+  /** Text of /etc/resolv.conf; it may throw when there is none. */
+  readonly readResolvConf?: (() => string) | undefined;
+  /** `--http`: wins over the file. */
+  readonly httpListen?: string | undefined;
+  /** `--allow-targets`: added to the file's. */
+  readonly allowTargets?: readonly string[] | undefined;
+  /** `--log-format`: wins over the file. */
+  readonly logFormat?: string | undefined;
+  /** For showing a file, not for serving it: a variable that is not set stays as `${NAME}`. */
+  readonly allowUnset?: boolean | undefined;
+};
+
+export type Parsed =
+  /** `notes`: what has no effect and may be an oversight. */
+  | { readonly settings: Settings; readonly notes: readonly Mistake[] }
+  | { readonly mistakes: readonly Mistake[] };
+
+/** @param value the whole file; undefined when its syntax is broken. */
+export function buildSettings(value: Value | undefined, source: Source, name: string, options: ParseOptions): Parsed {
+  const pass = new Pass(source);
+  const file = value === undefined ? undefined : fileShape.read(value, pass);
+  const settings = file === undefined ? undefined : assemble(file, name, options, pass);
+  const { mistakes } = source;
+  if (settings === undefined || mistakes.length > 0) return { mistakes };
+  return { settings: deepFreeze(settings), notes: source.notes };
+}
+
+function assemble(file: ConfigFile, source: string, options: ParseOptions, pass: Pass): Settings {
+  const ports = buildPorts(file, options.env, pass);
+  const routes = buildRoutes(file, buildServices(file, ports, pass), pass);
+  return {
+    source,
+    http: fromFlag("--http", options.httpListen, parseListenAddress, pass) ?? file.entrypoints.http,
+    nodeName: options.env["NODE_NAME"] ?? "",
+    desktopToken: routes.some((route) => route.tokenSources.length > 0) ? buildDesktopToken(file, pass) : null,
+    guard: {
+      allowedTargets: buildAllowedTargets(file, options, pass),
+      allowedPorts: file.targets.allowedPorts ?? [...new Set(ports.values())],
+    },
+    dns: { nameserver: findNameserver(file.dns.nameserver, options.readResolvConf), timeoutMs: file.dns.timeout },
+    ...buildBounds(file),
+    trustedProxies: file.trustedProxies,
+    responseHeaders: buildResponseHeaders(file, pass),
+    drainTimeoutMs: file.drainTimeout,
+    logFormat: fromFlag("--log-format", options.logFormat, parseLogFormat, pass) ?? file.log.format,
+    routes,
+  };
+}
+
+function buildBounds({ limits, upstream, websocket }: ConfigFile): Pick<Settings, "limits" | "upstream" | "websocket"> {
+  return {
+    limits: {
+      requestTargetBytes: limits.requestTarget,
+      headerBytes: limits.headers,
+      headerCount: limits.headerCount,
+      responseBufferBytes: limits.responseBuffer,
+      responseBufferTotalBytes: limits.responseBufferTotal,
+    },
+    upstream: {
+      connectTimeoutMs: upstream.connectTimeout,
+      writeTimeoutMs: upstream.writeTimeout,
+      idleConnectionsPerTarget: upstream.idleConnectionsPerTarget,
+      idleConnections: upstream.idleConnections,
+      idleTimeoutMs: upstream.idleTimeout,
+    },
+    websocket: {
+      pingIntervalMs: websocket.pingInterval,
+      missedPongs: websocket.missedPongs,
+      messageLimitBytes: websocket.messageLimit,
+    },
+  };
+}
+
+function buildDesktopToken(file: ConfigFile, pass: Pass): DesktopTokenSettings | null {
+  const desktop = file.token.desktop;
+  if (desktop === undefined) {
+    // An entry that is there and wrong has been reported.
+    if (pass.placeOf(file.token, "desktop") !== null) return null;
+    const asking = file.routes.find((route) => route.token.length > 0);
+    pass.mistake(asking === undefined ? 0 : pass.placeOf(asking, "token"), "a route asks for a token, but \"token.desktop\" is missing");
+    return null;
+  }
+  const { cache, ...rest } = desktop;
+  return { ...rest, cache: { ttlMs: cache.ttl, entries: cache.entries, bytes: cache.bytes, failureTtlMs: cache.failureTtl } };
+}
+
+function buildAllowedTargets(file: ConfigFile, options: ParseOptions, pass: Pass): string[] {
+  const fromFlags = (options.allowTargets ?? []).map((text) => fromFlag("--allow-targets", text, parseAllowedTarget, pass) ?? "");
+  return [...new Set([...file.targets.allowedTargets, ...fromFlags])];
+}
+
+function buildResponseHeaders(file: ConfigFile, pass: Pass): Array<readonly [string, string]> {
+  const names = new Map<string, string>();
+  for (const [name, value] of Object.entries(file.headers.response)) {
+    const key = name.toLowerCase();
+    const place = pass.placeOf(file.headers.response, name);
+    if (isFramingHeader(key)) pass.mistake(place, `header "${name}" belongs to the connection or to one response and cannot be set on all`);
+    else if (names.has(key)) pass.mistake(place, `duplicate header "${name}" (upper and lower case are alike)`);
+    names.set(key, value);
+  }
+  return [...names];
+}
+
+/** Setting one of these on every response would break its framing, or give all clients one cookie. */
+function isFramingHeader(name: string): boolean {
+  return /^(connection|content-length|date|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie)$/.test(name);
+}
+
+/** Empty: the first usable one of resolv.conf. null: the system's resolver. */
+function findNameserver(setting: string, readResolvConf: ParseOptions["readResolvConf"]): string | null {
+  if (setting === "system") return null;
+  if (setting !== "") return setting;
+  const addresses = resolvConf(readResolvConf).matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm);
+  return [...addresses].map((match) => match[1] ?? "").find((address) => isIP(address) !== 0 && !address.includes("%")) ?? null;
+}
+
+function resolvConf(read: ParseOptions["readResolvConf"]): string {
+  try {
+    return read?.() ?? "";
+  } catch {
+    return ""; // No such file (a bare container): the same as a file without a nameserver.
+  }
+}
+
+function parseLogFormat(text: string): "json" | "pretty" {
+  if (text === "json" || text === "pretty") return text;
+  throw new Refusal(`expected json or pretty, found "${text}"`);
+}
+
+function fromFlag<T>(flag: string, text: string | undefined, parse: (text: string) => T, pass: Pass): T | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    pass.mistake(null, `${flag}: ${error.message}`);
+    return undefined;
+  }
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}

@@ -1,0 +1,100 @@
+// One configuration file while it is being read: its values with their places, its variables, and the mistakes found so far.
+// Values that came out of `${...}` are marked: they have no type of their own, the shape that reads them decides ("true" for
+// a boolean, "a,b" for a list).
+
+import { type Environment, interpolate } from "./interpolate.ts";
+import type { Mistake } from "./mistake.ts";
+
+export type ScalarValue = {
+  readonly kind: "scalar";
+  /** Index into the file's text. */
+  readonly offset: number;
+  readonly value: string | number | boolean | null;
+  readonly fromEnvironment: boolean;
+};
+export type ListValue = { readonly kind: "list"; readonly offset: number; readonly items: readonly Value[] };
+export type MapValue = { readonly kind: "map"; readonly offset: number; readonly entries: readonly MapEntry[] };
+export type MapEntry = { readonly key: string; readonly keyOffset: number; readonly value: Value };
+export type Value = ScalarValue | ListValue | MapValue;
+
+export type Plain = string | number | boolean | null | readonly Plain[] | { readonly [key: string]: Plain };
+
+export type ReadOptions = {
+  readonly env: Environment;
+  /** A variable that is not set and has no default stays as it is written, instead of being a mistake. */
+  readonly allowUnset?: boolean | undefined;
+};
+
+type Finding = { readonly offset: number | null; readonly message: string };
+
+export class Source {
+  readonly #mistakes: Finding[] = [];
+  readonly #notes: Finding[] = [];
+
+  constructor(readonly text: string, private readonly options: ReadOptions) {}
+
+  /** Notes a mistake at an offset of the text; null: it stands outside the file. */
+  mistake(offset: number | null, message: string): void {
+    this.#mistakes.push({ offset, message });
+  }
+
+  /** Notes what is no mistake but has no effect. */
+  note(offset: number | null, message: string): void {
+    this.#notes.push({ offset, message });
+  }
+
+  /** All mistakes so far in the order of the file, each place and message once. */
+  get mistakes(): Mistake[] {
+    return this.#inOrder(this.#mistakes);
+  }
+
+  get notes(): Mistake[] {
+    return this.#inOrder(this.#notes);
+  }
+
+  /** Both from 1; 0 for what stands outside the file. */
+  position(offset: number | null): { line: number; column: number } {
+    if (offset === null) return { line: 0, column: 0 };
+    const before = this.text.slice(0, offset);
+    return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
+  }
+
+  scalar(value: string | number | boolean | null, offset: number): ScalarValue {
+    if (typeof value !== "string" || !value.includes("${")) return { kind: "scalar", offset, value, fromEnvironment: false };
+    const { text, problems } = interpolate(value, this.options.env);
+    for (const problem of problems) {
+      if (problem.kind === "syntax") this.mistake(offset, problem.message);
+      else if (!this.options.allowUnset) this.mistake(this.#variableAt(problem.name, offset), `environment variable ${problem.name} is not set`);
+    }
+    return { kind: "scalar", offset, value: text, fromEnvironment: true };
+  }
+
+  /** A plain value as if it stood in the file at `offset`. */
+  fromPlain(plain: Plain, offset: number): Value {
+    if (isPlainList(plain)) return { kind: "list", offset, items: plain.map((item) => this.fromPlain(item, offset)) };
+    if (plain === null || typeof plain !== "object") return this.scalar(plain, offset);
+    const entries = Object.entries(plain).map(([key, value]) => ({ key, keyOffset: offset, value: this.fromPlain(value, offset) }));
+    return { kind: "map", offset, entries };
+  }
+
+  /** Where `${NAME` stands in the value that starts at `offset`. */
+  #variableAt(name: string, offset: number): number {
+    const found = this.text.indexOf(`\${${name}`, offset);
+    return found < 0 ? offset : found;
+  }
+
+  #inOrder(findings: readonly Finding[]): Mistake[] {
+    const ordered = [...findings].sort((a, b) => (a.offset ?? -1) - (b.offset ?? -1));
+    const seen = new Set<string>();
+    return ordered.flatMap(({ offset, message }) => {
+      const key = `${offset} ${message}`;
+      if (seen.has(key)) return [];
+      seen.add(key);
+      return [{ ...this.position(offset), message }];
+    });
+  }
+}
+
+function isPlainList(plain: Plain): plain is readonly Plain[] {
+  return Array.isArray(plain);
+}

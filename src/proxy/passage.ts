@@ -1,0 +1,38 @@
+// One request with everything that was decided about it, and the head that follows from that. The proxy forwards by it and
+// `explain` prints it, so that the two cannot disagree.
+
+import type { Match } from "../router/router.ts";
+import type { Target } from "../target.ts";
+import { type FoundToken, withoutToken } from "../token/source.ts";
+import type { Client } from "./client.ts";
+import { buildRequestHead } from "./request-head.ts";
+import type { ClientRequest } from "./request.ts";
+import { upstreamTarget } from "./rewrite.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+export type Passage = {
+  readonly snapshot: Snapshot;
+  readonly requestId: string;
+  readonly request: ClientRequest;
+  readonly client: Client;
+  readonly match: Match;
+  /** The token and where it stood; null on a route that asks for none. */
+  readonly found: FoundToken | null;
+};
+
+const NONE: readonly string[] = [];
+
+/** @param framing lines of their own, each ending in CRLF */
+export function upstreamHead(passage: Passage, target: Target, framing: string): string {
+  const { request, client, match, found, requestId } = passage;
+  const route = match.route;
+  const strips = found !== null && !route.forwardToken;
+  const query = strips ? withoutToken(request.query, found.source) : request.query;
+  return buildRequestHead({
+    request, client, requestId,
+    target: upstreamTarget(match, request.path, query),
+    host: route.host === "client" ? request.host : target.authority,
+    withoutHeaders: strips ? passage.snapshot.tokenHeaders(request, found) : NONE,
+    secret: strips ? found.token : null,
+  }, framing);
+}

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "../../src/cli/args.ts";
+import { command as check } from "../../src/cli/check.ts";
+import type { Command } from "../../src/cli/command.ts";
+import { command as routes } from "../../src/cli/routes.ts";
+import { command as schema } from "../../src/cli/schema.ts";
+import { command as version } from "../../src/cli/version.ts";
+import { KEYS, TABLE } from "../config/support.ts";
+
+let directory = "";
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "route-check-"));
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+async function fileWith(text: string): Promise<string> {
+  const file = join(directory, "routes.yaml");
+  await writeFile(file, text);
+  return file;
+}
+
+type Outcome = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+async function run(command: Command, argv: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  const out = { stdout: "", stderr: "" };
+  const io = { stdout: (text: string) => void (out.stdout += text), stderr: (text: string) => void (out.stderr += text), env };
+  const code = await command.run(parseArgs(argv, command.spec), io);
+  return { code, ...out };
+}
+
+const SHIPPED = new URL("../../routes.yaml", import.meta.url).pathname;
+
+describe("check", () => {
+  test("says that the shipped file is fine, and how much it holds", async () => {
+    expect(await run(check, [SHIPPED], KEYS)).toEqual({ code: 0, stdout: `${SHIPPED}: ok (31 routes, 19 services)\n`, stderr: "" });
+  });
+
+  test("prints every mistake with its place on stderr and exits with 1", async () => {
+    const file = await fileWith(`dnss: {}\n${TABLE}  - { path: /a, service: webiste }\n`);
+    expect(await run(check, [file])).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: `${file}:1:1: unknown key "dnss" (did you mean "dns"?)\n${file}:6:25: unknown service "webiste" (did you mean "website"?)\n`,
+    });
+  });
+
+  test("prints notes, which are no mistakes", async () => {
+    const file = await fileWith(TABLE.replace("routes:", "  spare: { text: a }\nroutes:"));
+    expect(await run(check, [file])).toEqual({
+      code: 0, stdout: `${file}: ok (1 route, 1 service)\n`, stderr: `${file}:3:3: note: no route uses the service "spare"\n`,
+    });
+  });
+
+  test("takes a variable that is not set for a mistake, unless told otherwise", async () => {
+    expect(await run(check, [SHIPPED])).toMatchObject({ code: 1, stderr: expect.stringContaining("JWT_DESKTOP_SIGNING_PUBLIC_KEY is not set") });
+    expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  test("names a file that cannot be read", async () => {
+    const file = join(directory, "absent.yaml");
+    expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `cannot read ${file}: ENOENT\n` });
+  });
+});
+
+describe("routes", () => {
+  test("prints the table with the most specific route first, without needing keys", async () => {
+    const { code, stdout } = await run(routes, []);
+    const lines = stdout.trimEnd().split("\n");
+    const kinds = lines.slice(1).map((line) => line.split(/ {2,}/)[1]);
+    expect(code).toBe(0);
+    expect(lines[0]).toMatch(/^PATH +MATCH +TOKEN +TO +UPSTREAM PATH +OPTIONS$/);
+    expect(kinds).toEqual([...Array(5).fill("exact"), ...Array(3).fill("pattern"), ...Array(23).fill("prefix")]);
+    expect(lines.at(-1)).toMatch(/^\/ +prefix +- +website \(website:80\) +unchanged +websocket, body 1MiB, read 1m$/);
+  });
+
+  test("aligns its columns", async () => {
+    const lines = (await run(routes, [])).stdout.trimEnd().split("\n");
+    const column = lines[0]?.indexOf("MATCH") ?? 0;
+    for (const line of lines) expect(line.slice(column - 2, column + 1)).toMatch(/^ {2}\S$/);
+  });
+
+  test("shows what the environment changes", async () => {
+    expect((await run(routes, [], { PYOS_FQDN: "p.example", XTERM_TCP_PORT: "4444" })).stdout).toMatch(/pyos \(p\.example:8000\)[^]*desktop:4444/);
+  });
+
+  test("prints every detail as JSON", async () => {
+    const { stdout } = await run(routes, ["--json", "--config", await fileWith(TABLE)]);
+    expect(JSON.parse(stdout)).toEqual([expect.objectContaining({
+      match: { kind: "prefix", path: "/" }, service: { kind: "fixed", name: "website", host: "website", port: 80 }, bodyLimitBytes: 1_048_576,
+    })]);
+  });
+
+  test("refuses a broken file", async () => {
+    const file = await fileWith(`${TABLE}x: 1\n`);
+    expect(run(routes, ["--config", file])).rejects.toMatchObject({ name: "ConfigError", message: expect.stringContaining(`${file}:5:1: unknown key "x"`) });
+  });
+});
+
+describe("schema and version", () => {
+  test("print one JSON document and one line", async () => {
+    expect(JSON.parse((await run(schema, [])).stdout)).toMatchObject({ $schema: "https://json-schema.org/draft/2020-12/schema", type: "object" });
+    expect((await run(version, [])).stdout).toMatch(/^route-gateway \d+\.\d+\.\d+ \(.+\)\n$/);
+  });
+});
