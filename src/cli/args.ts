@@ -1,5 +1,6 @@
-// The command line's grammar: `--flag`, `--flag value`, `--flag=value`, positionals, `--` ends the flags. Strict: what the
-// spec does not name is a UsageError (exit code 2) with a suggestion. The same spec renders `--help`, so the two agree.
+// The command line's grammar: `--flag`, `--flag value`, `--flag=value`, positionals, `--` ends the flags. Strict:
+// what the spec does not name is a UsageError (exit code 2) with a suggestion. The same spec renders `--help`, so the
+// two agree.
 
 import { suggestion } from "../lib/suggest.ts";
 
@@ -122,9 +123,13 @@ export function renderHelp(
 }
 
 /** The text of `program --help`: what there is to run. */
-export function renderCommands(program: string, commands: ReadonlyArray<{ readonly name: string; readonly summary: string }>): string {
+export function renderCommands(
+  program: string,
+  commands: ReadonlyArray<{ readonly name: string; readonly summary: string }>,
+): string {
   const rows = commands.map((command): Row => [command.name, command.summary]);
-  return `usage: ${program} COMMAND [flags]\n\n${section("commands", rows)}\nrun "${program} COMMAND --help" for its flags\n`;
+  const usage = `usage: ${program} COMMAND [flags]\n`;
+  return `${usage}\n${section("commands", rows)}\nrun "${program} COMMAND --help" for its flags\n`;
 }
 
 type Row = readonly [title: string, help: string];

@@ -10,7 +10,7 @@ export const command: Command = {
   summary: "Reports every mistake in a configuration file.",
   spec: {
     positionals: [{ name: "FILE", help: "the configuration file" }],
-    flags: [{ name: "allow-unset", help: "variables without a default need not be set here (for CI)" }],
+    flags: [{ name: "allow-unset", help: "variables in file names and texts need not be set here (for CI)" }],
     environment: [["NAME", "every variable that the file names as ${NAME}"]],
     examples: [
       "route-gateway check routes.yaml",

@@ -1,5 +1,5 @@
-// What a command of the command line is. One file a command; main.ts lists them, parses argv with their specs and is the
-// only one to end the process. A command says everything through its Io, so that tests run it in place.
+// What a command of the command line is. One file a command; main.ts lists them, parses argv with their specs and is
+// the only one to end the process. A command says everything through its Io, so that tests run it in place.
 
 import type { ArgumentSpec, Arguments } from "./args.ts";
 

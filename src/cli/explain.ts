@@ -100,7 +100,7 @@ async function explainToken(request: ClientRequest, match: Match, snapshot: Snap
     say("token", "none asked for");
     return null;
   }
-  const found = findToken(sources, { headers: { get: (name) => request.headers[name.toLowerCase()] ?? null }, query: request.query, pathToken: match.pathToken });
+  const found = findToken(sources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
   if (found === null) throw new RouteError("unauthorized", `no token; looked in ${sources.map(sourceName).join(", ")}`);
   if (snapshot.tokens === null) throw new RouteError("unavailable", "no keys are configured");
   say("token", `found in ${sourceName(found.source)}`);

@@ -1,6 +1,7 @@
 // route-gateway routes: the table as it is in effect, in the order in which it decides.
 
 import { loadSettings } from "../config/load.ts";
+import { hostForUrl } from "../lib/address.ts";
 import { formatDuration } from "../lib/duration.ts";
 import { formatSize } from "../lib/size.ts";
 import type { Route, TokenSource } from "../route.ts";
@@ -46,7 +47,8 @@ function weight(route: Route): number {
 
 function row(route: Route): string[] {
   const tokens = route.tokenSources.map(sourceText).join(", ");
-  return [route.match.path, route.match.kind, tokens || "-", destination(route.service), rewriteText(route), options(route) || "-"];
+  const { match, service } = route;
+  return [match.path, match.kind, tokens || "-", destination(service), rewriteText(route), options(route)];
 }
 
 function sourceText(source: TokenSource): string {
@@ -54,8 +56,12 @@ function sourceText(source: TokenSource): string {
 }
 
 function destination(service: Service): string {
-  if (service.kind === "fixed") return `${service.name} (${service.host.includes(":") ? `[${service.host}]` : service.host}:${service.port})`;
-  if (service.kind === "target") return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
+  if (service.kind === "fixed") {
+    return `${service.name} (${hostForUrl(service.host)}:${service.port})`;
+  }
+  if (service.kind === "target") {
+    return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
+  }
   const { answer } = service;
   if (answer.kind === "text") return `${service.name} (text)`;
   return `${service.name} (${answer.root === null ? "no directory" : `files of ${answer.root}`})`;
@@ -67,7 +73,6 @@ function rewriteText({ rewrite }: Route): string {
 }
 
 function options(route: Route): string {
-  const { origins } = route;
   return [
     route.name === route.match.path ? "" : `name ${route.name}`,
     route.websocket ? "websocket" : "",
@@ -78,11 +83,17 @@ function options(route: Route): string {
     route.forwardToken ? "forwards token" : "",
     route.compressText ? "compresses text" : "",
     route.allowedClients.length > 0 ? `clients ${route.allowedClients.join(",")}` : "",
-    route.websocket && origins.kind !== "any" ? `origins ${origins.kind === "list" ? origins.origins.join(",") : origins.kind}` : "",
+    route.websocket ? originsText(route) : "",
   ].filter((text) => text !== "").join(", ");
+}
+
+function originsText({ origins }: Route): string {
+  if (origins.kind === "any") return "";
+  return `origins ${origins.kind === "list" ? origins.origins.join(",") : origins.kind}`;
 }
 
 function table(rows: readonly string[][]): string {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0))) ?? [];
-  return rows.map((cells) => `${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()}\n`).join("");
+  const padded = (cells: readonly string[]): string[] => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+  return rows.map((cells) => `${padded(cells).join("  ").trimEnd()}\n`).join("");
 }

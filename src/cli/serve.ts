@@ -5,7 +5,7 @@ import { App } from "../app.ts";
 import { loadSettings } from "../config/load.ts";
 import { ConfigError } from "../config/mistake.ts";
 import { watchSettings } from "../config/watch.ts";
-import { notify } from "../lib/notify.ts";
+import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
 import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 import { UsageError } from "./args.ts";
@@ -53,12 +53,14 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   const onHangup = (): void => void reload();
   process.on("SIGHUP", onHangup);
   notify("READY=1");
+  const endKeepAlive = keepAlive();
   const signal = await stopSignal();
   app.log.info("stopping", { signal });
   notify("STOPPING=1");
   watcher?.close();
   process.off("SIGHUP", onHangup);
   await app.stop();
+  endKeepAlive();
   app.log.close();
   return 0;
 }
@@ -77,7 +79,7 @@ export function settingsOptions(args: Arguments, io: Io): Parameters<typeof load
 }
 
 async function apply(app: App, settings: Settings): Promise<void> {
-  notify(`RELOADING=1\nMONOTONIC_USEC=${Math.floor(Number(process.hrtime.bigint() / 1000n))}`);
+  notifyReloading();
   try {
     await app.apply(settings);
   } catch (error) {

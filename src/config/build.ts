@@ -1,5 +1,5 @@
-// The values of a configuration file → Settings, or every mistake in it. Pure: the environment and /etc/resolv.conf come in
-// as arguments. The result is deeply frozen: it is one snapshot, and a changed file makes a new one.
+// The values of a configuration file → Settings, or every mistake in it. Pure: the environment and /etc/resolv.conf
+// come in as arguments. The result is deeply frozen: it is one snapshot, and a changed file makes a new one.
 
 import { isIP } from "node:net";
 import type { DesktopTokenSettings, Settings } from "../settings.ts";
@@ -93,15 +93,17 @@ function buildDesktopToken(file: ConfigFile, pass: Pass): DesktopTokenSettings |
     // An entry that is there and wrong has been reported.
     if (pass.placeOf(file.token, "desktop") !== null) return null;
     const asking = file.routes.find((route) => route.token.length > 0);
-    pass.mistake(asking === undefined ? 0 : pass.placeOf(asking, "token"), "a route asks for a token, but \"token.desktop\" is missing");
+    const place = asking === undefined ? 0 : pass.placeOf(asking, "token");
+    pass.mistake(place, "a route asks for a token, but \"token.desktop\" is missing");
     return null;
   }
-  const { cache, ...rest } = desktop;
-  return { ...rest, cache: { ttlMs: cache.ttl, entries: cache.entries, bytes: cache.bytes, failureTtlMs: cache.failureTtl } };
+  const { cache: { ttl, entries, bytes, failureTtl }, ...rest } = desktop;
+  return { ...rest, cache: { ttlMs: ttl, entries, bytes, failureTtlMs: failureTtl } };
 }
 
 function buildAllowedTargets(file: ConfigFile, options: ParseOptions, pass: Pass): string[] {
-  const fromFlags = (options.allowTargets ?? []).map((text) => fromFlag("--allow-targets", text, parseAllowedTarget, pass) ?? "");
+  const read = (text: string): string => fromFlag("--allow-targets", text, parseAllowedTarget, pass) ?? "";
+  const fromFlags = (options.allowTargets ?? []).map(read);
   return [...new Set([...file.targets.allowedTargets, ...fromFlags])];
 }
 
@@ -110,7 +112,7 @@ function buildResponseHeaders(file: ConfigFile, pass: Pass): Array<readonly [str
   for (const [name, value] of Object.entries(file.headers.response)) {
     const key = name.toLowerCase();
     const place = pass.placeOf(file.headers.response, name);
-    if (isFramingHeader(key)) pass.mistake(place, `header "${name}" belongs to the connection or to one response and cannot be set on all`);
+    if (isFramingHeader(key)) pass.mistake(place, `header "${name}" belongs to one message and cannot be set on all`);
     else if (names.has(key)) pass.mistake(place, `duplicate header "${name}" (upper and lower case are alike)`);
     names.set(key, value);
   }
@@ -119,7 +121,8 @@ function buildResponseHeaders(file: ConfigFile, pass: Pass): Array<readonly [str
 
 /** Setting one of these on every response would break its framing, or give all clients one cookie. */
 function isFramingHeader(name: string): boolean {
-  return /^(connection|content-length|date|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie)$/.test(name);
+  return /^(connection|content-length|date|keep-alive|proxy-.*|set-cookie|te|trailer|transfer-encoding|upgrade)$/
+    .test(name);
 }
 
 /** Empty: the first usable one of resolv.conf. null: the system's resolver. */
@@ -127,7 +130,8 @@ function findNameserver(setting: string, readResolvConf: ParseOptions["readResol
   if (setting === "system") return null;
   if (setting !== "") return setting;
   const addresses = resolvConf(readResolvConf).matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm);
-  return [...addresses].map((match) => match[1] ?? "").find((address) => isIP(address) !== 0 && !address.includes("%")) ?? null;
+  const isUsable = (address: string): boolean => isIP(address) !== 0 && !address.includes("%");
+  return [...addresses].map((match) => match[1] ?? "").find(isUsable) ?? null;
 }
 
 function resolvConf(read: ParseOptions["readResolvConf"]): string {

@@ -1,6 +1,6 @@
-// `${NAME}` and `${NAME:-default}` in the values of a configuration file, as a shell reads them: the default also stands
-// for an empty variable, and may hold variables itself. `$${` is a plain `${`. Nothing else is special, and what a
-// variable holds is not read again.
+// `${NAME}` and `${NAME:-default}` in the values of a configuration file, as a shell reads them: the default also
+// stands for an empty variable, and may hold variables itself. `$${` is a plain `${`. Nothing else is special, and
+// what a variable holds is not read again.
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -68,7 +68,8 @@ class Reader {
 
   #refuse(start: number): string {
     const rest = this.source.slice(start);
-    this.problems.push({ kind: "syntax", message: `not a variable: "${rest}" (write \${NAME} or \${NAME:-default}, and $\${ for a plain \${)` });
+    const hint = "write ${NAME} or ${NAME:-default}, and $${ for a plain ${";
+    this.problems.push({ kind: "syntax", message: `not a variable: "${rest}" (${hint})` });
     this.#at = this.source.length;
     return rest;
   }

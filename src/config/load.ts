@@ -1,4 +1,5 @@
-// Where settings come from: a file, or the endpoint table that is built into the program, together with the environment.
+// Where settings come from: a file, or the endpoint table that is built into the program, together with the
+// environment.
 
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -36,8 +37,8 @@ export async function parseFile(options: LoadOptions): Promise<Parsed> {
 }
 
 /**
- * The built-in text has been checked by our tests, so the runtime's own parser will do: 0.5 ms where the library that knows
- * lines and columns takes 20 to 60. Mistakes (a variable that is not set) are of no use here, they have no places.
+ * The built-in text has been checked by our tests, so the runtime's own parser will do: 0.5 ms where the library that
+ * knows lines and columns takes 20 to 60. Mistakes (a variable that is not set) are of no use here, they have no places.
  */
 function parseBuiltIn(options: ParseOptions): Parsed {
   const source = new Source(BUILT_IN_TEXT, options);

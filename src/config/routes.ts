@@ -15,7 +15,8 @@ export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Serv
     const service = services.get(entry.service);
     // A service whose own entry is wrong has been reported there.
     if (!declared.includes(entry.service)) {
-      pass.mistake(pass.placeOf(entry, "service"), `unknown service "${entry.service}"${suggestion(entry.service, declared)}`);
+      const hint = suggestion(entry.service, declared);
+      pass.mistake(pass.placeOf(entry, "service"), `unknown service "${entry.service}"${hint}`);
     }
     noteWithoutEffect(entry, pass);
     return entry.path.flatMap((path, index) => {
@@ -54,7 +55,8 @@ function buildMatch(path: string, entry: RouteEntry, place: number | null, pass:
   const hasBraces = /[{}]/.test(path);
   const kind = entry.match ?? (hasBraces ? "pattern" : "prefix");
   if (kind !== "pattern" && hasBraces) {
-    pass.mistake(place, `braces have no meaning in a path that is matched as "${kind}": "${path}" (did you mean "match: pattern"?)`);
+    const hint = "(did you mean \"match: pattern\"?)";
+    pass.mistake(place, `braces have no meaning in a path that is matched as "${kind}": "${path}" ${hint}`);
     return null;
   }
   const wrong = kind === "pattern" ? patternMistake(path) : null;
@@ -71,8 +73,12 @@ function patternMistake(pattern: string): string | null {
     if (!/[{}*]/.test(segment)) continue;
     const parts = /^\{([a-z][a-zA-Z0-9]*)(\*?)\}$/.exec(segment);
     const name = parts?.[1];
-    if (name === undefined) return `not a pattern: "${segment}" in "${pattern}" (a segment is fixed, {name}, or {name*} at the end)`;
-    if (parts?.[2] === "*" && index < segments.length - 1) return `only the last segment may take the rest: "${segment}" in "${pattern}"`;
+    if (name === undefined) {
+      return `not a pattern: "${segment}" in "${pattern}" (a segment is fixed, {name}, or {name*} at the end)`;
+    }
+    if (parts?.[2] === "*" && index < segments.length - 1) {
+      return `only the last segment may take the rest: "${segment}" in "${pattern}"`;
+    }
     if (names.includes(name)) return `duplicate name {${name}} in "${pattern}"`;
     names.push(name);
   }
@@ -87,8 +93,12 @@ function refuseDuplicate(match: PathMatch, place: number | null, seen: Map<strin
   // Two patterns that differ only in their names take the same paths.
   const key = `${match.kind} ${match.path.replace(/\{[a-zA-Z0-9]+/g, "{")}`;
   const first = seen.get(key);
-  if (first === undefined) seen.set(key, place);
-  else pass.mistake(place, `duplicate route: ${match.kind} "${match.path}" (first on line ${pass.source.position(first).line})`);
+  if (first === undefined) {
+    seen.set(key, place);
+    return;
+  }
+  const { line } = pass.source.position(first);
+  pass.mistake(place, `duplicate route: ${match.kind} "${match.path}" (first on line ${line})`);
 }
 
 function checkMatch(match: PathMatch, entry: RouteEntry, pass: Pass): void {
@@ -97,24 +107,29 @@ function checkMatch(match: PathMatch, entry: RouteEntry, pass: Pass): void {
       pass.mistake(pass.placeOf(entry.token, index), `token source "path" needs {token} in the path "${match.path}"`);
     }
   }
+  const isMatchedAs = `"${match.path}" is matched as "${match.kind}"`;
   if (entry.upstreamPath === "strip" && match.kind !== "prefix") {
-    pass.mistake(pass.placeOf(entry, "upstreamPath"), `upstreamPath "strip" needs "match: prefix": "${match.path}" is matched as "${match.kind}"`);
+    pass.mistake(pass.placeOf(entry, "upstreamPath"), `upstreamPath "strip" needs "match: prefix": ${isMatchedAs}`);
   }
   if (entry.upstreamPath === "rest" && match.kind !== "pattern") {
-    pass.mistake(pass.placeOf(entry, "upstreamPath"), `upstreamPath "rest" needs a pattern such as ${match.path.replace(/\/$/, "")}/{path*}: "${match.path}" is matched as "${match.kind}"`);
+    const pattern = `${match.path.replace(/\/$/, "")}/{path*}`;
+    const place = pass.placeOf(entry, "upstreamPath");
+    pass.mistake(place, `upstreamPath "rest" needs a pattern such as ${pattern}: ${isMatchedAs}`);
   }
 }
 
 function checkService(match: PathMatch, entry: RouteEntry, service: Service, pass: Pass): void {
   const place = pass.placeOf(entry, "service");
   if (service.kind === "target" && entry.token.length === 0) {
-    pass.mistake(place, `service "${service.name}" is found by a token: the route needs "token" (such as [header:Authorization])`);
+    const hint = "the route needs \"token\" (such as [header:Authorization])";
+    pass.mistake(place, `service "${service.name}" is found by a token: ${hint}`);
   }
   if (service.kind === "target" && service.port === "path" && !patternHas(match, "port")) {
     pass.mistake(place, `service "${service.name}" takes its port from the path: "${match.path}" needs {port}`);
   }
   if (service.kind === "builtin" && entry.websocket) {
-    pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" is answered by this process and speaks no WebSocket`);
+    const reason = "is answered by this process and speaks no WebSocket";
+    pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" ${reason}`);
   }
 }
 

@@ -1,5 +1,6 @@
-// The format of routes.yaml, declared once: the validator reads with it, the JSON Schema for editors is generated from it,
-// and a test holds docs/CONFIGURATION.md against it. Defaults are those of the shipped file (a test holds them together).
+// The format of routes.yaml, declared once: the validator reads with it, the JSON Schema for editors is generated
+// from it, and a test holds docs/CONFIGURATION.md against it. Defaults are those of the shipped file (a test holds
+// them together).
 
 import {
   boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, type ReadBy, required,
@@ -29,7 +30,8 @@ const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] as con
 const DEFAULT_HEADERS = { "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "1; mode=block" };
 
 const entrypoints = object({
-  http: withDefault(listenAddress, "${HTTP_LISTEN:-:80}", "address of the HTTP listener, HOST:PORT; no host: all addresses; port 0: the kernel chooses"),
+  http: withDefault(listenAddress, "${HTTP_LISTEN:-:80}",
+    "address of the HTTP listener, HOST:PORT; no host: all addresses; port 0: the kernel chooses"),
 });
 
 const tokenCache = object({
@@ -40,24 +42,31 @@ const tokenCache = object({
 });
 
 const desktopToken = object({
-  signingPublicKeys: required(list(text({ expects: "a file name", minLength: 1 }), { minItems: 1 }), "PEM files with the RSA public keys that verify tokens (SPKI or PKCS#1); several while keys are rotated"),
-  payloadPrivateKey: required(text({ expects: "a file name", minLength: 1 }), "PEM file with the RSA private key that opens the token's hash (PKCS#1 or PKCS#8)"),
-  algorithms: withDefault(list(oneOf(ALGORITHMS), { minItems: 1 }), ["RS256"], "signature algorithms that are accepted"),
-  allowWeakRsaKeys: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_RSA_KEYS:-false}", "accept RSA keys below 2048 bits, with a warning"),
+  signingPublicKeys: required(list(text({ expects: "a file name", minLength: 1 }), { minItems: 1 }),
+    "PEM files with the RSA public keys that verify tokens (SPKI or PKCS#1); several while keys are rotated"),
+  payloadPrivateKey: required(text({ expects: "a file name", minLength: 1 }),
+    "PEM file with the RSA private key that opens the token's hash (PKCS#1 or PKCS#8)"),
+  algorithms: withDefault(list(oneOf(ALGORITHMS), { minItems: 1 }), ["RS256"],
+    "signature algorithms that are accepted"),
+  allowWeakRsaKeys: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_RSA_KEYS:-false}",
+    "accept RSA keys below 2048 bits, with a warning"),
   requireExp: withDefault(boolean(), true, "refuse a token without exp"),
-  requireKeysAtStart: withDefault(boolean(), "${ROUTE_REQUIRE_KEYS_AT_START:-true}", "refuse to start without usable keys; false: answer 503 until they can be read"),
+  requireKeysAtStart: withDefault(boolean(), "${ROUTE_REQUIRE_KEYS_AT_START:-true}",
+    "refuse to start without usable keys; false: answer 503 until they can be read"),
   cache: withDefault(tokenCache, {}, "the cache of resolved tokens"),
 });
 
 const token = object({ desktop: optional(desktopToken, "the desktop token; needed when a route asks for a token") });
 
 const targets = object({
-  allowedTargets: withDefault(list(allowedTarget), ["*", "${ROUTE_ALLOWED_TARGETS:-}"], "where a token may lead: \"*\" (all but loopback, link-local, unspecified, multicast), CIDRs (also of those), DNS suffixes"),
+  allowedTargets: withDefault(list(allowedTarget), ["*", "${ROUTE_ALLOWED_TARGETS:-}"],
+    "where a token may lead: \"*\" (all but loopback, link-local, multicast), CIDRs (also of those), DNS suffixes"),
   allowedPorts: optional(list(port), "ports that a path may name ({port}); default: all values of ports"),
 });
 
 const dns = object({
-  nameserver: withDefault(nameserver, "${NAMESERVER_RESOLVER:-}", "DNS server that resolves targets, ip[:port]; empty: the first of /etc/resolv.conf; \"system\": the system's resolver"),
+  nameserver: withDefault(nameserver, "${NAMESERVER_RESOLVER:-}",
+    "DNS server for targets, ip[:port]; empty: the first of /etc/resolv.conf; \"system\": the system's resolver"),
   timeout: withDefault(duration(), "5s", "longest wait for one answer"),
 });
 
@@ -72,24 +81,33 @@ const SERVICE_VARIANTS = {
     port: required(targetPort, "a port number, a name of ports, or path (the route's {port})"),
   },
   text: { text: required(text(), "answered by this process: 200 with this text") },
-  directory: { directory: required(text({ expects: "a directory" }), "answered by this process: files below this directory; empty: 404 to everything") },
+  directory: {
+    directory: required(text({ expects: "a directory" }),
+      "answered by this process: files below this directory; empty: 404 to everything"),
+  },
 } as const satisfies Record<string, Fields>;
 
 const route = object({
   path: required(oneOrMore(routePath), "the path, or a list of paths that share everything else"),
-  match: optional(oneOf(["exact", "prefix", "pattern"]), "how the path is compared; default: pattern when it has braces, else prefix"),
+  match: optional(oneOf(["exact", "prefix", "pattern"]),
+    "how the path is compared; default: pattern when it has braces, else prefix"),
   name: optional(text({ expects: "a name", minLength: 1 }), "shown in logs; default: the path"),
-  token: withDefault(list(tokenSource), [], "where the token is looked for, in order; the first one present counts; empty: none is asked for"),
+  token: withDefault(list(tokenSource), [],
+    "where the token is looked for, in order; the first one present counts; empty: none is asked for"),
   service: required(text({ expects: "the name of a service", minLength: 1 }), "the name of a service"),
-  upstreamPath: withDefault(upstreamPath, "unchanged", "what goes upstream: unchanged; a path (replaces path and query); strip (the prefix is removed); rest (what {name*} took)"),
-  host: withDefault(oneOf(["client", "upstream"]), "upstream", "whose Host header goes upstream: the client's or the upstream's own"),
+  upstreamPath: withDefault(upstreamPath, "unchanged",
+    "unchanged; a path (replaces path and query); strip (the prefix is removed); rest (what {name*} took)"),
+  host: withDefault(oneOf(["client", "upstream"]), "upstream",
+    "whose Host header goes upstream: the client's or the upstream's own"),
   websocket: withDefault(boolean(), false, "WebSocket upgrades are bridged"),
   forwardToken: withDefault(boolean(), false, "the token stays in the request that goes upstream"),
   bodyLimit: withDefault(size({ mayBeZero: true }), "1MiB", "largest request body; 0: none allowed"),
   readTimeout: withDefault(duration(), "60s", "longest wait for the response head, and between two reads of the body"),
-  idleTimeout: withDefault(duration({ mayBeZero: true }), 0, "a bridged session without data for this long is closed; 0: never"),
+  idleTimeout: withDefault(duration({ mayBeZero: true }), 0,
+    "a bridged session without data for this long is closed; 0: never"),
   allowedClients: withDefault(list(cidr), [], "CIDRs of the clients that may use the route; empty: everyone"),
-  origins: optional(wordOrList(oneOf(["same-host", "any"]), list(origin, { minItems: 1 })), "Origin of WebSocket upgrades: same-host, any, or a list; default: same-host on routes with a token, else any"),
+  origins: optional(wordOrList(oneOf(["same-host", "any"]), list(origin, { minItems: 1 })),
+    "Origin of WebSocket upgrades: same-host, any, or a list; default: same-host on routes with a token, else any"),
   compressText: withDefault(boolean(), false, "text frames towards the client may be compressed"),
 });
 
@@ -97,7 +115,8 @@ const limits = object({
   requestTarget: withDefault(size(), "16KiB", "longest path and query"),
   headers: withDefault(size(), "32KiB", "all header names and values of a request"),
   headerCount: withDefault(integer(1, 1000), 100, "most headers of a request"),
-  responseBuffer: withDefault(size({ mayBeZero: true }), "1MiB", "a response body up to this size is sent with its Content-Length; larger ones are streamed"),
+  responseBuffer: withDefault(size({ mayBeZero: true }), "1MiB",
+    "a response body up to this size is sent with its Content-Length; larger ones are streamed"),
   responseBufferTotal: withDefault(size({ mayBeZero: true }), "32MiB", "all such bodies in flight"),
 });
 
@@ -116,11 +135,13 @@ const websocket = object({
 });
 
 const headers = object({
-  response: withDefault(map(HEADER_NAME, headerValue), DEFAULT_HEADERS, "set on every response, in place of what the upstream sent"),
+  response: withDefault(map(HEADER_NAME, headerValue), DEFAULT_HEADERS,
+    "set on every response, in place of what the upstream sent"),
 });
 
 const log = object({
-  format: withDefault(oneOf(["json", "pretty"]), "${ROUTE_LOG_FORMAT:-json}", "one JSON object a line, or lines for people"),
+  format: withDefault(oneOf(["json", "pretty"]), "${ROUTE_LOG_FORMAT:-json}",
+    "one JSON object a line, or lines for people"),
 });
 
 const PORT_NAME = { pattern: /^[a-z][a-z0-9_]*$/, expects: "a port name (lower case letters, digits, underscores)" };
@@ -132,14 +153,16 @@ export const fileShape = object({
   token: withDefault(token, {}, "what a token is and how it is checked"),
   targets: withDefault(targets, {}, "the guard: where a token may lead"),
   dns: withDefault(dns, {}, "how targets are resolved"),
-  ports: withDefault(map(PORT_NAME, port), STANDARD_PORTS, "named ports; each is overridden by the environment variable of its name in capitals; standard ones that are not listed keep their number"),
+  ports: withDefault(map(PORT_NAME, port), STANDARD_PORTS,
+    "named ports; the variable of the name in capitals wins; standard ones that are not listed keep their number"),
   services: required(map(SERVICE_NAME, variant(SERVICE_VARIANTS)), "named destinations"),
   routes: required(list(route), "the endpoint table; the most specific route wins, whatever the order"),
   limits: withDefault(limits, {}, "bounds of one request"),
   upstream: withDefault(upstream, {}, "connections to upstreams"),
   websocket: withDefault(websocket, {}, "bridged WebSocket sessions"),
   headers: withDefault(headers, {}, "headers that are set"),
-  trustedProxies: withDefault(list(cidr), "${ROUTE_TRUSTED_PROXIES:-}", "CIDRs of proxies in front of this one, whose X-Forwarded headers are believed"),
+  trustedProxies: withDefault(list(cidr), "${ROUTE_TRUSTED_PROXIES:-}",
+    "CIDRs of proxies in front of this one, whose X-Forwarded headers are believed"),
   drainTimeout: withDefault(duration({ mayBeZero: true }), "30s", "how long running requests may take after SIGTERM"),
   log: withDefault(log, {}, "the log on standard output"),
 });

@@ -11,13 +11,18 @@ export type Ports = ReadonlyMap<string, number>;
 /** The file's ports over the standard ones, and over both the environment variables of their names in capitals. */
 export function buildPorts(file: ConfigFile, env: Environment, pass: Pass): Ports {
   const ports = new Map<string, number>([...Object.entries(STANDARD_PORTS), ...Object.entries(file.ports)]);
+  const isInFile = pass.placeOf(file, "ports") !== null;
   for (const name of ports.keys()) {
     const variable = name.toUpperCase();
     const value = env[variable];
     if (value === undefined || value === "") continue;
     const number = /^\d{1,5}$/.test(value) ? Number(value) : 0;
-    if (number >= 1 && number <= 65535) ports.set(name, number);
-    else pass.mistake(pass.placeOf(file.ports, name), `environment variable ${variable}: expected a port number from 1 to 65535, found "${value}"`);
+    if (number >= 1 && number <= 65535) {
+      ports.set(name, number);
+      continue;
+    }
+    const place = isInFile ? pass.placeOf(file.ports, name) : null;
+    pass.mistake(place, `environment variable ${variable}: expected a port number from 1 to 65535, found "${value}"`);
   }
   return ports;
 }

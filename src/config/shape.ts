@@ -1,6 +1,7 @@
-// The parts that the file format is declared with (schema.ts). A shape is one source for two things: it reads a YAML value
-// into a typed one, reporting what is wrong with its place, and it says itself as JSON Schema for editors. Reading goes on
-// after a mistake, so that all of them are found at once: what is wrong is replaced by its default or left out.
+// The parts that the file format is declared with (schema.ts). A shape is one source for two things: it reads a YAML
+// value into a typed one, reporting what is wrong with its place, and it says itself as JSON Schema for editors.
+// Reading goes on after a mistake, so that all of them are found at once: what is wrong is replaced by its default or
+// left out.
 
 import { suggestion } from "../lib/suggest.ts";
 import type { ListValue, MapValue, Plain, ScalarValue, Source, Value } from "./source.ts";
@@ -18,7 +19,10 @@ export type Shape<T> = {
 export type Field<T> = {
   readonly shape: Shape<T>;
   readonly doc: string;
-  readonly presence: { readonly kind: "required" } | { readonly kind: "optional" } | { readonly kind: "default"; readonly plain: Plain };
+  readonly presence:
+    | { readonly kind: "required" }
+    | { readonly kind: "optional" }
+    | { readonly kind: "default"; readonly plain: Plain };
 };
 
 /** What an object with these fields is read into. */
@@ -90,13 +94,14 @@ export function word<T>(expects: string, schema: JsonSchema, parse: (text: strin
     expects,
     schema: orVariable(schema),
     read: (value, pass) => {
-      if (value.kind !== "scalar" || typeof value.value === "boolean" || value.value === null) return unexpected(pass, value, expects);
+      if (value.kind !== "scalar" || typeof value.value === "boolean" || value.value === null) {
+        return unexpected(pass, value, expects);
+      }
       try {
         return parse(String(value.value));
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
-        pass.mistake(value.offset, error.message);
-        return undefined;
+        return refuse(pass, value, error.message);
       }
     },
   };
@@ -140,7 +145,7 @@ export function integer(minimum: number, maximum: number, what = "a whole number
   };
 }
 
-/** A list. An entry that is a variable may hold several, with commas, or none; so may a variable in the place of the list. */
+/** A list. A variable, as an entry or in the place of the list, may hold several entries with commas, or none. */
 export function list<T>(item: Shape<T>, options: { readonly minItems?: number } = {}): Shape<readonly T[]> {
   const minItems = options.minItems ?? 0;
   const expects = `a list${minItems > 0 ? " that is not empty" : ""}, each entry ${item.expects}`;
@@ -167,7 +172,10 @@ export function oneOrMore<T>(item: Shape<T>): Shape<readonly T[]> {
   return {
     expects: `${item.expects}, or a list of such`,
     schema: { anyOf: [item.schema, many.schema] },
-    read: (value, pass) => many.read(value.kind === "list" ? value : { kind: "list", offset: value.offset, items: [value] }, pass),
+    read: (value, pass) => {
+      const values: Value = value.kind === "list" ? value : { kind: "list", offset: value.offset, items: [value] };
+      return many.read(values, pass);
+    },
   };
 }
 
@@ -176,12 +184,17 @@ export function wordOrList<W, T>(single: Shape<W>, many: Shape<T>): Shape<W | T>
   return {
     expects: `${single.expects}, or ${many.expects}`,
     schema: { anyOf: [single.schema, many.schema] },
-    read: (value, pass): W | T | undefined => (value.kind === "list" ? many.read(value, pass) : single.read(value, pass)),
+    read: (value, pass): W | T | undefined => {
+      return value.kind === "list" ? many.read(value, pass) : single.read(value, pass);
+    },
   };
 }
 
 /** Keys that the user chooses, each with a value of one shape. */
-export function map<T>(key: { readonly pattern: RegExp; readonly expects: string }, value: Shape<T>): Shape<Readonly<Record<string, T>>> {
+export function map<T>(
+  key: { readonly pattern: RegExp; readonly expects: string },
+  value: Shape<T>,
+): Shape<Readonly<Record<string, T>>> {
   return {
     expects: `keys (${key.expects}), each with ${value.expects}`,
     schema: { type: "object", propertyNames: { pattern: key.pattern.source }, additionalProperties: value.schema },
@@ -241,7 +254,11 @@ export function variant<V extends Readonly<Record<string, Fields>>>(
 
 /** What a `$ref` of the schema names: a value that a variable stands for. */
 export const SCHEMA_DEFINITIONS: JsonSchema = {
-  variable: { type: "string", pattern: "\\$\\{[A-Za-z_]", description: "a value from the environment: ${NAME} or ${NAME:-default}" },
+  variable: {
+    type: "string",
+    pattern: "\\$\\{[A-Za-z_]",
+    description: "a value from the environment: ${NAME} or ${NAME:-default}",
+  },
 };
 
 function orVariable(schema: JsonSchema): JsonSchema {
@@ -278,8 +295,12 @@ function readFields<F extends Fields>(fields: F, value: MapValue, pass: Pass): R
 function readField(field: Field<unknown>, key: string, value: Value | undefined, owner: MapValue, pass: Pass): unknown {
   const read = value === undefined ? undefined : field.shape.read(value, pass);
   if (read !== undefined) return read;
-  if (field.presence.kind === "default") return field.shape.read(pass.source.fromPlain(field.presence.plain, owner.offset), pass);
-  if (field.presence.kind === "required" && value === undefined) pass.mistake(owner.offset, `missing key "${key}": ${field.shape.expects}`);
+  if (field.presence.kind === "default") {
+    return field.shape.read(pass.source.fromPlain(field.presence.plain, owner.offset), pass);
+  }
+  if (field.presence.kind === "required" && value === undefined) {
+    pass.mistake(owner.offset, `missing key "${key}": ${field.shape.expects}`);
+  }
   return undefined;
 }
 
@@ -292,8 +313,12 @@ function refuseUnknownKeys(value: MapValue, known: readonly string[], pass: Pass
 }
 
 function listItems(value: Value): readonly Value[] | undefined {
-  if (value.kind === "list") return value.items.flatMap((item) => (item.kind === "scalar" && item.fromEnvironment ? commaItems(item) : [item]));
-  return value.kind === "scalar" && value.fromEnvironment ? commaItems(value) : undefined;
+  if (value.kind === "list") return value.items.flatMap((item): readonly Value[] => (isVariable(item) ? commaItems(item) : [item]));
+  return isVariable(value) ? commaItems(value) : undefined;
+}
+
+function isVariable(value: Value): value is ScalarValue {
+  return value.kind === "scalar" && value.fromEnvironment;
 }
 
 function commaItems(value: ScalarValue): ScalarValue[] {
@@ -303,12 +328,20 @@ function commaItems(value: ScalarValue): ScalarValue[] {
 
 function numberOf(value: ScalarValue): number | undefined {
   if (typeof value.value === "number") return value.value;
-  if (value.fromEnvironment && typeof value.value === "string" && /^-?\d{1,16}$/.test(value.value)) return Number(value.value);
+  if (value.fromEnvironment && typeof value.value === "string" && /^-?\d{1,16}$/.test(value.value)) {
+    return Number(value.value);
+  }
   return undefined;
 }
 
 function unexpected(pass: Pass, value: Value, expects: string): undefined {
-  pass.mistake(value.offset, `expected ${expects}, found ${found(value)}`);
+  return refuse(pass, value, `expected ${expects}, found ${found(value)}`);
+}
+
+/** A value with a bad variable in it is not blamed for what it would be. */
+function refuse(pass: Pass, value: Value, message: string): undefined {
+  const problem = value.kind === "scalar" ? value.problem : undefined;
+  pass.mistake(problem?.offset ?? value.offset, problem?.message ?? message);
   return undefined;
 }
 

@@ -1,8 +1,8 @@
-// One configuration file while it is being read: its values with their places, its variables, and the mistakes found so far.
-// Values that came out of `${...}` are marked: they have no type of their own, the shape that reads them decides ("true" for
-// a boolean, "a,b" for a list).
+// One configuration file while it is being read: its values with their places, its variables, and the mistakes found
+// so far. Values that came out of `${...}` are marked: they have no type of their own, the shape that reads them
+// decides ("true" for a boolean, "a,b" for a list).
 
-import { type Environment, interpolate } from "./interpolate.ts";
+import { type Environment, interpolate, type Problem } from "./interpolate.ts";
 import type { Mistake } from "./mistake.ts";
 
 export type ScalarValue = {
@@ -11,6 +11,8 @@ export type ScalarValue = {
   readonly offset: number;
   readonly value: string | number | boolean | null;
   readonly fromEnvironment: boolean;
+  /** A variable in it that is not set or not well written: what is to be said if the value turns out to be unusable. */
+  readonly problem?: Finding;
 };
 export type ListValue = { readonly kind: "list"; readonly offset: number; readonly items: readonly Value[] };
 export type MapValue = { readonly kind: "map"; readonly offset: number; readonly entries: readonly MapEntry[] };
@@ -25,7 +27,7 @@ export type ReadOptions = {
   readonly allowUnset?: boolean | undefined;
 };
 
-type Finding = { readonly offset: number | null; readonly message: string };
+export type Finding = { readonly offset: number | null; readonly message: string };
 
 export class Source {
   readonly #mistakes: Finding[] = [];
@@ -60,27 +62,32 @@ export class Source {
   }
 
   scalar(value: string | number | boolean | null, offset: number): ScalarValue {
-    if (typeof value !== "string" || !value.includes("${")) return { kind: "scalar", offset, value, fromEnvironment: false };
-    const { text, problems } = interpolate(value, this.options.env);
-    for (const problem of problems) {
-      if (problem.kind === "syntax") this.mistake(offset, problem.message);
-      else if (!this.options.allowUnset) this.mistake(this.#variableAt(problem.name, offset), `environment variable ${problem.name} is not set`);
+    if (typeof value !== "string" || !value.includes("${")) {
+      return { kind: "scalar", offset, value, fromEnvironment: false };
     }
-    return { kind: "scalar", offset, value: text, fromEnvironment: true };
+    const { text, problems } = interpolate(value, this.options.env);
+    const findings = problems.map((problem) => this.#finding(problem, offset));
+    for (const [index, finding] of findings.entries()) {
+      if (problems[index]?.kind === "syntax" || !this.options.allowUnset) this.mistake(finding.offset, finding.message);
+    }
+    const [problem] = findings;
+    return { kind: "scalar", offset, value: text, fromEnvironment: true, ...(problem === undefined ? {} : { problem }) };
   }
 
   /** A plain value as if it stood in the file at `offset`. */
   fromPlain(plain: Plain, offset: number): Value {
     if (isPlainList(plain)) return { kind: "list", offset, items: plain.map((item) => this.fromPlain(item, offset)) };
     if (plain === null || typeof plain !== "object") return this.scalar(plain, offset);
-    const entries = Object.entries(plain).map(([key, value]) => ({ key, keyOffset: offset, value: this.fromPlain(value, offset) }));
+    const entries = Object.entries(plain).map(([key, value]) => {
+      return { key, keyOffset: offset, value: this.fromPlain(value, offset) };
+    });
     return { kind: "map", offset, entries };
   }
 
-  /** Where `${NAME` stands in the value that starts at `offset`. */
-  #variableAt(name: string, offset: number): number {
-    const found = this.text.indexOf(`\${${name}`, offset);
-    return found < 0 ? offset : found;
+  #finding(problem: Problem, offset: number): Finding {
+    if (problem.kind === "syntax") return { offset, message: problem.message };
+    const found = this.text.indexOf(`\${${problem.name}`, offset);
+    return { offset: found < 0 ? offset : found, message: `environment variable ${problem.name} is not set` };
   }
 
   #inOrder(findings: readonly Finding[]): Mistake[] {

@@ -1,5 +1,5 @@
-// The words of the file format: what a path, an address, a token source or a service URL looks like. Each is a shape; each
-// refusal quotes the text and says what would have been right.
+// The words of the file format: what a path, an address, a token source or a service URL looks like. Each is a shape;
+// each refusal quotes the text and says what would have been right.
 
 import { isIP } from "node:net";
 import { isCidr } from "../lib/address.ts";
@@ -7,7 +7,7 @@ import { formatDuration, parseDuration } from "../lib/duration.ts";
 import { parseSize } from "../lib/size.ts";
 import { suggestion } from "../lib/suggest.ts";
 import type { TokenSource } from "../route.ts";
-import { integer, Refusal, type Shape, word } from "./shape.ts";
+import { integer, type JsonSchema, Refusal, type Shape, word } from "./shape.ts";
 
 export const port: Shape<number> = integer(1, 65535, "a port number");
 
@@ -15,10 +15,11 @@ export const port: Shape<number> = integer(1, 65535, "a port number");
 export function duration(options: { readonly mayBeZero?: true } = {}): Shape<number> {
   const zero = options.mayBeZero ? ", or 0" : "";
   const expects = `a duration such as 500ms, 30s or 10m${zero}`;
-  const schema = { anyOf: [{ type: "string", pattern: "^[0-9]+(ms|s|m|h|d)$" }, ...(options.mayBeZero ? [{ const: 0 }] : [])] };
-  return word(expects, schema, (text) => {
+  return word(expects, orZero("^[0-9]+(ms|s|m|h|d)$", options), (text) => {
     const ms = parseDuration(text);
-    if (ms === undefined || (ms === 0 && !options.mayBeZero)) throw new Refusal(`expected ${expects}, found "${text}"${meantDuration(text)}`);
+    if (ms === undefined || (ms === 0 && !options.mayBeZero)) {
+      throw new Refusal(`expected ${expects}, found "${text}"${meantDuration(text)}`);
+    }
     return ms;
   });
 }
@@ -26,10 +27,11 @@ export function duration(options: { readonly mayBeZero?: true } = {}): Shape<num
 /** Bytes. */
 export function size(options: { readonly mayBeZero?: true } = {}): Shape<number> {
   const expects = `a size such as 512B, 16KiB, 8MiB or 8GiB${options.mayBeZero ? ", or 0" : ""}`;
-  const schema = { anyOf: [{ type: "string", pattern: "^[0-9]+(B|KiB|MiB|GiB|TiB)$" }, ...(options.mayBeZero ? [{ const: 0 }] : [])] };
-  return word(expects, schema, (text) => {
+  return word(expects, orZero("^[0-9]+(B|KiB|MiB|GiB|TiB)$", options), (text) => {
     const bytes = parseSize(text);
-    if (bytes === undefined || (bytes === 0 && !options.mayBeZero)) throw new Refusal(`expected ${expects}, found "${text}"${meantSize(text)}`);
+    if (bytes === undefined || (bytes === 0 && !options.mayBeZero)) {
+      throw new Refusal(`expected ${expects}, found "${text}"${meantSize(text)}`);
+    }
     return bytes;
   });
 }
@@ -49,7 +51,9 @@ export function parseListenAddress(text: string): ListenAddress {
 }
 
 export const listenAddress: Shape<ListenAddress> = word(
-  "an address to listen on such as \":80\" or \"127.0.0.1:8080\"", { type: "string", pattern: ":[0-9]{1,5}$" }, parseListenAddress,
+  "an address to listen on such as \":80\" or \"127.0.0.1:8080\"",
+  { type: "string", pattern: ":[0-9]{1,5}$" },
+  parseListenAddress,
 );
 
 export const cidr: Shape<string> = word("an address or CIDR such as 10.0.0.0/8", { type: "string" }, (text) => {
@@ -62,7 +66,8 @@ export function parseAllowedTarget(text: string): string {
   if (text === "*" || isCidr(text)) return text;
   const suffix = text.toLowerCase();
   if (text.includes("/") || /^[\d.]+$/.test(text) || !isHost(suffix.replace(/^\./, ""))) {
-    throw new Refusal(`not an allowed target: "${text}" (write "*", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local)`);
+    const forms = "write \"*\", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local";
+    throw new Refusal(`not an allowed target: "${text}" (${forms})`);
   }
   return suffix;
 }
@@ -77,15 +82,18 @@ export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"sy
   const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text);
   const number = Number(parts?.[3]);
   if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > 65535) {
-    throw new Refusal(`expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or "system", found "${text}"`);
+    const forms = "10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\"";
+    throw new Refusal(`expected a nameserver such as ${forms}, found "${text}"`);
   }
   return text;
 });
 
 export type Upstream = { readonly host: string; readonly port: number };
 
+const HTTP_URL = { type: "string", pattern: "^http://" };
+
 /** `http://host[:port]`, nothing behind it. */
-export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000", { type: "string", pattern: "^http://" }, (text) => {
+export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000", HTTP_URL, (text) => {
   if (/^https:/i.test(text)) throw new Refusal(`https upstreams are not supported yet: "${text}" (write http://)`);
   const parts = /^http:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d{1,5}))?(\/.*|[?#].*)?$/.exec(text);
   const host = parts?.[1] ?? parts?.[2] ?? "";
@@ -94,7 +102,10 @@ export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000
     throw new Refusal(`expected a URL such as http://host:8000, found "${text}"`);
   }
   const rest = parts[4] ?? "";
-  if (rest !== "" && rest !== "/") throw new Refusal(`an upstream URL ends after the port: "${text}" has "${rest}" (paths are changed by "upstreamPath")`);
+  if (rest !== "" && rest !== "/") {
+    const hint = "(paths are changed by \"upstreamPath\")";
+    throw new Refusal(`an upstream URL ends after the port: "${text}" has "${rest}" ${hint}`);
+  }
   return { host: host.toLowerCase(), port: number };
 });
 
@@ -111,7 +122,9 @@ export const targetPort: Shape<number | string> = word(
   (text) => {
     if (!/^-?[\d.]+$/.test(text)) return text;
     const number = Number(text);
-    if (!Number.isInteger(number) || number < 1 || number > 65535) throw new Refusal(`expected a port number from 1 to 65535, found "${text}"`);
+    if (!Number.isInteger(number) || number < 1 || number > 65535) {
+      throw new Refusal(`expected a port number from 1 to 65535, found "${text}"`);
+    }
     return number;
   },
 );
@@ -134,21 +147,28 @@ export const tokenSource: Shape<TokenSource> = word(
   },
 );
 
+const ORIGIN = { type: "string", pattern: "^https?://" };
+
 /** `https://host[:port]`, as browsers write it in `Origin`. */
-export const origin: Shape<string> = word("an origin such as https://host", { type: "string", pattern: "^https?://" }, (text) => {
+export const origin: Shape<string> = word("an origin such as https://host", ORIGIN, (text) => {
   const url = /^https?:\/\/[^/?#@]+/i.test(text) ? URL.parse(text) : null;
   if (url === null) throw new Refusal(`expected an origin such as https://desktop.example.org, found "${text}"`);
-  if (url.origin !== text) throw new Refusal(`expected an origin as browsers send it, found "${text}" (did you mean "${url.origin}"?)`);
+  if (url.origin !== text) {
+    throw new Refusal(`expected an origin as browsers send it, found "${text}" (did you mean "${url.origin}"?)`);
+  }
   return text;
 });
 
-/** A path of a route: starts with a slash, no query, in the form in which requests arrive. Braces are checked by the route. */
+/** A route's path: starts with a slash, no query, in the form in which requests arrive. The route checks the braces. */
 export const routePath: Shape<string> = word("a path such as /filer", { type: "string", pattern: "^/" }, (text) => {
   if (!text.startsWith("/")) throw new Refusal(`a path starts with a slash: "${text}" (did you mean "/${text}"?)`);
   if (/[?#]/.test(text)) throw new Refusal(`a path has no query and no fragment: "${text}"`);
-  // Requests come normalised (dot segments, backslashes, spaces, other alphabets): a path in another form never matches.
+  // Requests come normalised (dot segments, backslashes, spaces, other alphabets): a path in another form never
+  // matches.
   const arrives = new URL(`http://h${text.replace(/[{}*]/g, "")}`).pathname;
-  if (arrives !== text.replace(/[{}*]/g, "")) throw new Refusal(`no request arrives with this path: "${text}" (did you mean "${arrives}"?)`);
+  if (arrives !== text.replace(/[{}*]/g, "")) {
+    throw new Refusal(`no request arrives with this path: "${text}" (did you mean "${arrives}"?)`);
+  }
   return text;
 });
 
@@ -161,7 +181,8 @@ export const upstreamPath: Shape<UpstreamPath> = word(
   (text): UpstreamPath => {
     if (text === "unchanged" || text === "strip" || text === "rest") return text;
     if (/^\/[\x21-\x7e]*$/.test(text) && !/[?#\\]/.test(text)) return { replace: text };
-    throw new Refusal(`expected unchanged, strip, rest, or a path such as /, found "${text}"${suggestion(text, ["unchanged", "strip", "rest"])}`);
+    const hint = suggestion(text, ["unchanged", "strip", "rest"]);
+    throw new Refusal(`expected unchanged, strip, rest, or a path such as /, found "${text}"${hint}`);
   },
 );
 
@@ -176,7 +197,12 @@ export const headerValue: Shape<string> = word("a header value", { type: "string
 export function isHost(text: string): boolean {
   if (isIP(text) !== 0) return !text.includes("%");
   if (text.length > 253 || /^[\d.]+$/.test(text)) return false;
-  return text.replace(/\.$/, "").split(".").every((label) => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
+  const isLabel = (label: string): boolean => /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label);
+  return text.replace(/\.$/, "").split(".").every(isLabel);
+}
+
+function orZero(pattern: string, { mayBeZero }: { readonly mayBeZero?: true }): JsonSchema {
+  return mayBeZero ? { anyOf: [{ type: "string", pattern }, { const: 0 }] } : { type: "string", pattern };
 }
 
 function meantDuration(text: string): string {

@@ -1,5 +1,5 @@
-// YAML text → a tree of values that know where they stand. Syntax errors, duplicate keys and endless aliases are found here;
-// what the values mean is the shapes' affair.
+// YAML text → a tree of values that know where they stand. Syntax errors, duplicate keys and endless aliases are
+// found here; what the values mean is the shapes' affair.
 
 import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, parseDocument } from "yaml";
 import type { MapEntry, ScalarValue, Source, Value } from "./source.ts";

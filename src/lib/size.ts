@@ -1,5 +1,5 @@
-// Byte sizes as people write them in settings: `512B`, `16KiB`, `8MiB`, `8GiB`. Binary units only: `8MB` is refused, for
-// it means 8,000,000 to some and 8,388,608 to others. Only 0 needs no unit.
+// Byte sizes as people write them in settings: `512B`, `16KiB`, `8MiB`, `8GiB`. Binary units only: `8MB` is refused,
+// for it means 8,000,000 to some and 8,388,608 to others. Only 0 needs no unit.
 
 const UNITS: ReadonlyArray<readonly [unit: string, bytes: number]> = [
   ["TiB", 2 ** 40], ["GiB", 2 ** 30], ["MiB", 2 ** 20], ["KiB", 2 ** 10], ["B", 1],

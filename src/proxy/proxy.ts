@@ -11,16 +11,16 @@ import { findToken } from "../token/source.ts";
 import {
   BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
-import { ProtocolError } from "../upstream/response-head.ts";
+import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
 import { answerBuiltin } from "./builtin.ts";
-import { type Client, identifyClient } from "./client.ts";
+import { identifyClient } from "./client.ts";
 import { errorResponse } from "./error-response.ts";
 import { requestBody } from "./request-body.ts";
 import { type Passage, upstreamHead } from "./passage.ts";
-import { type ClientRequest, readRequest } from "./request.ts";
+import { readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
 import { type HeaderPairs, responseHeaders } from "./response-headers.ts";
 import { clientLocation } from "./rewrite.ts";
@@ -66,34 +66,32 @@ export class Proxy {
   }
 
   handle(raw: Request, server: GatewayServer): Answer {
-    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access);
-    const snapshot = this.snapshot;
+    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, this.snapshot);
     this.#running += 1;
-    let accept: string | undefined;
     try {
-      visit.requestId = this.#ids.next();
-      const peer = server.requestIP(raw)?.address ?? "";
-      visit.client = peer;
-      const request = readRequest(raw, snapshot.settings.limits);
-      accept = request.headers["accept"];
-      const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
-      visit.client = client.address;
-      if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
-      visit.path = maskedPath(request.path, null);
-      const match = snapshot.router.match(request.path);
-      if (match === null) throw new RouteError("not_found", "no route");
-      visit.path = maskedPath(request.path, match.pathToken);
-      const answer = this.#admit(visit, snapshot, request, client, match, server);
-      if (!(answer instanceof Promise)) return this.#done(answer);
-      return answer.then((response) => this.#done(response), (error) => this.#done(this.#refuse(visit, error, accept, snapshot)));
+      const answer = this.#admit(visit, server);
+      if (!(answer instanceof Promise)) return this.#done(visit, answer);
+      return answer.then((response) => this.#done(visit, response), (error) => this.#done(visit, this.#refuse(visit, error)));
     } catch (error) {
-      return this.#done(this.#refuse(visit, error, accept, snapshot));
+      return this.#done(visit, this.#refuse(visit, error));
     }
   }
 
   // ---- match → identify
 
-  #admit(visit: Visit, snapshot: Snapshot, request: ClientRequest, client: Client, match: Match, server: GatewayServer): Answer {
+  #admit(visit: Visit, server: GatewayServer): Answer {
+    const { snapshot } = visit;
+    visit.requestId = this.#ids.next();
+    const peer = server.requestIP(visit.raw)?.address ?? "";
+    visit.client = peer;
+    const request = readRequest(visit.raw, snapshot.settings.limits);
+    visit.accept = request.headers["accept"];
+    const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
+    visit.client = client.address;
+    if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
+    const match = snapshot.router.match(request.path);
+    visit.path = maskedPath(request.path, match?.pathToken ?? null);
+    if (match === null) throw new RouteError("not_found", "no route");
     const route = match.route;
     visit.route = route.name;
     visit.service = route.service.name;
@@ -111,7 +109,7 @@ export class Proxy {
     if (route.tokenSources.length === 0) {
       return this.#resolve({ visit, snapshot, requestId: visit.requestId, request, client, match, found: null, isUpgrade }, null, server);
     }
-    const found = findToken(route.tokenSources, { headers: { get: (name) => request.headers[name.toLowerCase()] ?? null }, query: request.query, pathToken: match.pathToken });
+    const found = findToken(route.tokenSources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
     if (found === null) throw new RouteError("unauthorized", "no token");
     if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
     const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
@@ -149,7 +147,7 @@ export class Proxy {
     journey.visit.target = target.key;
     if (journey.isUpgrade) return this.#bridge(journey, target, server);
     const { visit, request, match } = journey;
-    const body = requestBody(visit.request, request, match.route.bodyLimitBytes);
+    const body = requestBody(visit.raw, request, match.route.bodyLimitBytes);
     if (body.content instanceof Promise) {
       return body.content.then((bytes) => {
         visit.bytesIn = bytes.length;
@@ -160,20 +158,26 @@ export class Proxy {
   }
 
   #exchange(journey: Journey, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response> {
-    const { visit, snapshot, request, match } = journey;
+    const { visit, request, match } = journey;
     visit.upstreamStartedMs = performance.now();
-    return snapshot.pool.exchange(target, {
-      method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
-      bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs,
-      watcher: visit,
-    }).then((response) => this.#respond(journey, target, response));
+    return new Promise((resolve, reject) => {
+      journey.snapshot.pool.exchange(target, {
+        method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
+        bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, watcher: visit,
+      }, (response) => {
+        try {
+          resolve(this.#respond(journey, target, response));
+        } catch (error) {
+          reject(error as Error);
+        }
+      }, reject);
+    });
   }
 
   #respond(journey: Journey, target: Target, response: UpstreamResponse): Response {
     const { visit, snapshot, match } = journey;
     visit.answered();
     const { status, contentLength } = response.head;
-    if (status > 599) throw new RouteError("bad_gateway", `upstream answered with status ${status}`);
     const headers = responseHeaders(withLocation(response.head.headers, match, target), snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
     const body = response.body;
     if (body instanceof ReadableStream) {
@@ -188,7 +192,7 @@ export class Proxy {
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6).
     if (body === null && contentLength !== null && status !== 204) headers.push(["content-length", String(contentLength)]);
     visit.finish(status, body?.length ?? 0);
-    return new Response(body as Uint8Array<ArrayBuffer> | null, { status, headers });
+    return new Response(exactBody(body as Uint8Array<ArrayBuffer> | null, response.head, journey.request.method), { status, headers });
   }
 
   // ---- bridge
@@ -216,7 +220,7 @@ export class Proxy {
     const headers: [string, string][] = [...snapshot.ownHeaders, ["x-request-id", visit.requestId]] as [string, string][];
     if (upstream.protocol !== "") headers.push(["sec-websocket-protocol", upstream.protocol]);
     this.sessions.add(session);
-    if (server.upgrade(visit.request, { data: session, headers })) return undefined;
+    if (server.upgrade(visit.raw, { data: session, headers })) return undefined;
     this.sessions.delete(session);
     upstream.terminate();
     throw new ClientGoneError("client went away during the handshake");
@@ -224,17 +228,19 @@ export class Proxy {
 
   // ---- the end of a request
 
-  #done(response: Response | undefined): Response | undefined {
+  #done(visit: Visit, response: Response | undefined): Response | undefined {
     this.#running -= 1;
+    // Bun.serve dates every answer but that to HEAD.
+    if (response !== undefined && visit.request.method === "HEAD") response.headers.set("date", new Date().toUTCString());
     return response;
   }
 
-  #refuse(visit: Visit, thrown: unknown, accept: string | undefined, snapshot: Snapshot): Response {
+  #refuse(visit: Visit, thrown: unknown): Response {
     const error = asRouteError(upstreamError(thrown));
     visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
-    const response = errorResponse(error, accept, visit.requestId, snapshot.ownHeaders);
+    const response = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
     visit.finish(isGone ? 499 : error.status, isGone ? 0 : error.publicText.length + 1);
     return response;
@@ -249,6 +255,22 @@ export const websocketHandlers = {
   drain(ws: ServerWebSocket<Session>) { ws.data.clientDrained(ws); },
   close(ws: ServerWebSocket<Session>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
+
+/**
+ * What makes Bun.serve say neither more nor less than the upstream did: it labels a typeless buffer as octet-stream and
+ * says `Content-Length: 0` to a HEAD whose length nobody knows. A stream that is complete already has neither flaw.
+ */
+function exactBody(body: Uint8Array<ArrayBuffer> | null, head: ResponseHead, method: string): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null {
+  const isTypeless = body !== null && body.length > 0 && !head.headers.some(([name]) => name === "content-type");
+  const isUnknown = body === null && method === "HEAD" && head.contentLength === null && head.status !== 204 && head.status !== 304;
+  if (!isTypeless && !isUnknown) return body;
+  return new ReadableStream({
+    start(controller) {
+      if (body !== null) controller.enqueue(body);
+      controller.close();
+    },
+  });
+}
 
 function withLocation(headers: HeaderPairs, match: Match, target: Target): HeaderPairs {
   if (match.route.service.kind !== "fixed") return headers;

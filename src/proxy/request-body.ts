@@ -2,6 +2,7 @@
 // Bun.serve drops the body of a GET and leaves its Content-Length.
 
 import { RouteError } from "../errors.ts";
+import { ClientGoneError } from "../upstream/exchange.ts";
 import type { ClientRequest } from "./request.ts";
 
 /** Short bodies are read first: one write upstream, and the request can be sent again on a fresh connection. */
@@ -32,6 +33,15 @@ export function requestBody(raw: Request, request: ClientRequest, limitBytes: nu
   if (bytes > limitBytes) throw new RouteError("body_too_large", `announced body of ${bytes} bytes, the route allows ${limitBytes}`);
   const framing = `Content-Length: ${bytes}\r\n`;
   if (bytes === 0 || raw.body === null) return { content: null, framing: "Content-Length: 0\r\n", isChunked: false };
-  if (bytes <= COLLECT_BYTES) return { content: raw.bytes(), framing, isChunked: false };
+  if (bytes <= COLLECT_BYTES) return { content: collect(raw), framing, isChunked: false };
   return { content: raw.body, framing, isChunked: false };
+}
+
+async function collect(raw: Request): Promise<Uint8Array> {
+  try {
+    return await raw.bytes();
+  } catch (error) {
+    // The length was announced and is below the limit: only a client that leaves can end it early.
+    throw new ClientGoneError("client went away while sending", { cause: error });
+  }
 }

@@ -13,7 +13,7 @@ const OURS = new Set([
   "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
 ]);
 /** Believed from trusted proxies only. `x-forwarded-*` and `forwarded` that we do not set: prefix, port, server ... */
-const FORWARDING = /^(?:forwarded$|x-forwarded[-.]|x[-.]real[-.]ip$)/;
+const FORWARDING = /^(?:forwarded$|x[-.]forwarded(?:[-.]|$)|x[-.]real[-.]ip$|x[-.]request[-.]id$)/;
 
 export type UpstreamHead = {
   readonly request: ClientRequest;

@@ -3,6 +3,7 @@
 
 import type { ExchangeWatcher } from "../upstream/exchange.ts";
 import type { AccessLog } from "./access-log.ts";
+import type { Snapshot } from "./snapshot.ts";
 
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
 const PATIENCE_S = 255;
@@ -15,6 +16,7 @@ export interface ClientTimer {
 export class Visit implements ExchangeWatcher {
   requestId = "";
   client = "";
+  accept: string | undefined = undefined;
   path = "";
   route: string | null = null;
   service: string | null = null;
@@ -30,7 +32,9 @@ export class Visit implements ExchangeWatcher {
   #armedMs = 0;
   #isLogged = false;
 
-  constructor(readonly request: Request, private readonly server: ClientTimer, private readonly idleTimeoutS: number, private readonly log: AccessLog) {}
+  /** @param snapshot the configuration that this request began with and ends with */
+  constructor(readonly raw: Request, private readonly server: ClientTimer, private readonly idleTimeoutS: number,
+    private readonly log: AccessLog, readonly snapshot: Snapshot) {}
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
   slow(exchange: { abort(): void }): void {
@@ -38,7 +42,7 @@ export class Visit implements ExchangeWatcher {
     this.keepClient();
     if (this.#isWatched) return;
     this.#isWatched = true;
-    const signal = this.request.signal;
+    const signal = this.raw.signal;
     const abort = (): void => this.#waitingFor?.abort();
     if (signal.aborted) queueMicrotask(abort);
     else signal.addEventListener("abort", abort, { once: true });
@@ -53,7 +57,7 @@ export class Visit implements ExchangeWatcher {
 
   keepClient(): void {
     this.#armedMs = performance.now();
-    this.server.timeout(this.request, PATIENCE_S);
+    this.server.timeout(this.raw, PATIENCE_S);
   }
 
   answered(): void {
@@ -65,9 +69,9 @@ export class Visit implements ExchangeWatcher {
     this.#isLogged = true;
     this.#waitingFor = null;
     // A changed timer would stick to the connection after this request.
-    if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.request, this.idleTimeoutS);
+    if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.raw, this.idleTimeoutS);
     this.log.write({
-      requestId: this.requestId, client: this.client, method: this.request.method, path: this.path, route: this.route,
+      requestId: this.requestId, client: this.client, method: this.raw.method, path: this.path, route: this.route,
       service: this.service, target: this.target, status, bytesIn: this.bytesIn, bytesOut,
       durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, reason: this.reason,
     });

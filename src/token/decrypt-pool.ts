@@ -40,7 +40,15 @@ type Item = {
   readonly reject: (error: RouteError) => void;
 };
 
-type Thread = { readonly worker: Worker; readonly batches: Item[][]; key: KeyObject | null; idleSinceMs: number };
+type Thread = {
+  readonly worker: Worker;
+  /** Given and not answered, oldest first. */
+  readonly batches: Item[][];
+  /** Starting one takes 10 ms and more; until then the event loop goes on alone. */
+  isReady: boolean;
+  key: KeyObject | null;
+  idleSinceMs: number;
+};
 
 export class DecryptPool {
   readonly #limit: number;
@@ -94,17 +102,21 @@ export class DecryptPool {
   #dispatch(): void {
     while (this.waiting > ALONE && this.#threads.length < this.#limit && this.#now() >= this.#noThreadsBeforeMs) this.#addThread();
     for (let ahead = 0; ahead < BATCHES_AHEAD; ahead++) {
-      for (const thread of this.#threads) if (thread.batches.length === ahead) this.#give(thread);
+      for (const thread of this.#threads) if (thread.isReady && thread.batches.length === ahead) this.#give(thread);
     }
-    if (this.waiting > 0 && this.#threads.length === 0) this.#turn ??= setImmediate(() => this.#takeTurn());
+    if (this.waiting > 0 && this.#isAlone) this.#turn ??= setImmediate(() => this.#takeTurn());
   }
 
   /** One decryption on the event loop; the next one only after everything else had its turn. */
   #takeTurn(): void {
     this.#turn = null;
-    const [item] = this.#take(1);
+    const [item] = this.#isAlone ? this.#take(1) : [];
     if (item !== undefined) item.resolve(openHash(item.key, item.ciphertext));
     this.#dispatch();
+  }
+
+  get #isAlone(): boolean {
+    return !this.#threads.some(({ isReady }) => isReady);
   }
 
   #give(thread: Thread): void {
@@ -120,7 +132,7 @@ export class DecryptPool {
   }
 
   #addThread(): void {
-    const thread: Thread = { worker: this.#startThread(), batches: [], key: null, idleSinceMs: this.#now() };
+    const thread: Thread = { worker: this.#startThread(), batches: [], isReady: false, key: null, idleSinceMs: this.#now() };
     thread.worker.unref();
     thread.worker.addEventListener("message", ({ data }: MessageEvent<Opened>) => this.#answer(thread, data));
     thread.worker.addEventListener("error", () => this.#bury(thread));
@@ -129,6 +141,7 @@ export class DecryptPool {
   }
 
   #answer(thread: Thread, opened: Opened): void {
+    thread.isReady = true;
     thread.batches.shift()?.forEach((item, at) => item.resolve(opened[at] ?? null));
     thread.idleSinceMs = this.#now();
     this.#dispatch();

@@ -6,7 +6,7 @@ import { openHash } from "./decrypt.ts";
 
 /** `key` comes with the first batch and whenever it is another one than before. */
 export type Batch = { readonly key: KeyObject | null; readonly ciphertexts: readonly Uint8Array[] };
-/** In the order of the ciphertexts. */
+/** In the order of the ciphertexts. An empty one is sent once, when the thread is ready. */
 export type Opened = ReadonlyArray<string | null>;
 
 declare const self: Worker;
@@ -21,3 +21,5 @@ self.onmessage = ({ data }: MessageEvent<Batch>) => {
   const opened: Opened = data.ciphertexts.map((ciphertext) => (opener === null ? null : openHash(opener, ciphertext)));
   postMessage(opened);
 };
+
+postMessage([] satisfies Opened);

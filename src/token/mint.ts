@@ -23,12 +23,13 @@ export type DesktopKeys = {
   readonly payloadPublicKey: string;
 };
 
+/** RFC 8017 section 7.2.1. */
+const PADDING_BYTES = 11;
+
 /** A token for `host`, signed with RS256. @throws Error when a key is none or the host is too long for it */
 export function mintDesktopToken({ host, signingPrivateKey, payloadPublicKey, ttlS, now = Date.now }: DesktopTokenRequest): string {
   const issuedS = Math.floor(now() / 1000);
-  // RSA_PKCS1_PADDING is RSAES-PKCS1-v1_5: what the platform uses, see decrypt.ts.
-  const encryption = { key: toPublic(payloadPublicKey), padding: constants.RSA_PKCS1_PADDING };
-  const hash = publicEncrypt(encryption, Buffer.from(host)).toString("base64");
+  const hash = encryptHost(host, toPublic(payloadPublicKey)).toString("base64");
   // `nfb`: a typo of the platform, kept because it is what the field has.
   return signToken({ key: 0, nfb: issuedS, hash, exp: issuedS + Math.floor(ttlS) }, signingPrivateKey);
 }
@@ -50,6 +51,14 @@ export function generateKeys(bits: number): DesktopKeys {
     // The control plane reads this one with a library that knows PKCS#1 only.
     payloadPublicKey: pem(payload.publicKey, "pkcs1"),
   };
+}
+
+function encryptHost(host: string, key: KeyObject): Buffer {
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  const [length, room] = [Buffer.byteLength(host), bits / 8 - PADDING_BYTES];
+  if (length > room) throw new Error(`host of ${length} bytes does not fit into a payload key of ${bits} bits (at most ${room})`);
+  // RSAES-PKCS1-v1_5: what the platform uses, see decrypt.ts.
+  return publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, Buffer.from(host));
 }
 
 function encode(value: object): string {

@@ -4,7 +4,8 @@
 import type { TokenSource } from "../route.ts";
 
 export type TokenRequest = {
-  readonly headers: { get(name: string): string | null };
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
   /** Without `?`; "" for none. */
   readonly query: string;
   /** The segment that the route's pattern calls `{token}`. */
@@ -37,7 +38,7 @@ export function withoutToken(query: string, source: TokenSource): string {
 
 function read(source: TokenSource, request: TokenRequest): string | null {
   switch (source.kind) {
-    case "header": return fromHeader(source.name, request.headers.get(source.name));
+    case "header": return fromHeader(source.name, request.headers[source.name.toLowerCase()]);
     case "parameter": return fromParameter(request.query, source.name);
     case "query": return request.query === "" || fromParameter(request.query, PARAMETER) !== null ? null : request.query;
     case "path": return request.pathToken;
@@ -45,8 +46,8 @@ function read(source: TokenSource, request: TokenRequest): string | null {
 }
 
 /** An empty header is an absent one, as nginx has it. `Authorization` is shared with other schemes: those are not tokens. */
-function fromHeader(name: string, value: string | null): string | null {
-  if (value === null || value === "") return null;
+function fromHeader(name: string, value: string | undefined): string | null {
+  if (value === undefined || value === "") return null;
   // RFC 9110 section 11.1: the scheme is case-insensitive, spaces follow it.
   const scheme = /^bearer(?: +|$)/i.exec(value);
   if (scheme !== null) return value.slice(scheme[0].length);

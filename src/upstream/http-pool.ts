@@ -42,18 +42,16 @@ export class HttpPool implements Sweepable {
   }
 
   /**
-   * Sends one request and resolves with the head of the answer and its body.
-   * Rejects with ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError.
+   * Sends one request; then one of the two is called, once: `resolve` with the head of the answer and its body, `reject`
+   * (callbacks rather than a promise: this is the way of every request) with ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError.
    */
-  exchange(address: Address, request: UpstreamRequest): Promise<UpstreamResponse> {
-    const connection = this.#take(address.key, isIdempotent(request.method));
-    return new Promise((resolve, reject) => {
-      if (connection === null) return this.#dial(address, request, resolve, reject);
-      connection.start(request, resolve, (error) => {
-        const replayable = isIdempotent(request.method) && !(request.body instanceof ReadableStream);
-        if (error instanceof UpstreamClosedError && connection.wasStale && replayable) this.#dial(address, request, resolve, reject);
-        else reject(error);
-      });
+  exchange(address: Address, request: UpstreamRequest, resolve: (response: UpstreamResponse) => void, reject: (error: Error) => void): void {
+    const replayable = isIdempotent(request.method);
+    const connection = this.#take(address.key, replayable);
+    if (connection === null) return this.#dial(address, request, resolve, reject);
+    connection.start(request, resolve, !replayable || request.body instanceof ReadableStream ? reject : (error) => {
+      if (error instanceof UpstreamClosedError && connection.wasStale) this.#dial(address, request, resolve, reject);
+      else reject(error);
     });
   }
 

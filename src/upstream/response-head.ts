@@ -38,7 +38,8 @@ const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // Without look-around, which would keep the expression from being compiled.
 // oxlint-disable-next-line no-control-regex
 const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?:[^\n]|$)|(?:^|[^\r])\n/;
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: .*)?$/;
+// RFC 9110 section 15: 100 to 599. Bun.serve could not pass others on.
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: .*)?$/;
 
 /**
  * The response head at the start of `bytes`, or null when it is not complete yet.

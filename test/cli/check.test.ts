@@ -43,7 +43,7 @@ describe("check", () => {
     expect(await run(check, [file])).toEqual({
       code: 1,
       stdout: "",
-      stderr: `${file}:1:1: unknown key "dnss" (did you mean "dns"?)\n${file}:6:25: unknown service "webiste" (did you mean "website"?)\n`,
+      stderr: `${file}:1:1: unknown key "dnss" (did you mean "dns"?)\n${file}:6:26: unknown service "webiste" (did you mean "website"?)\n`,
     });
   });
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { formatMistake } from "../../src/config/mistake.ts";
-import { mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
+import { marked, mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
 
-/** A file whose one route is `route`, with a service of each kind; the route stands on line 8, its first key in column 5. */
+/** A file with a service of each kind; its one route stands on line 8. */
 function withRoute(route: string): string {
   return `token: { desktop: { signingPublicKeys: [a], payloadPrivateKey: b } }
 services:
@@ -17,31 +17,33 @@ routes:
 
 describe("a mistake in the file", () => {
   test.each([
-    ["an unknown key", "dnss: {}\n", "1:1: unknown key \"dnss\" (did you mean \"dns\"?)"],
-    ["an unknown key of a section", "dns:\n  timeot: 5s\n", "2:3: unknown key \"timeot\" (did you mean \"timeout\"?)"],
-    ["an unknown key that is near to none", "dns:\n  server: x\n", "2:3: unknown key \"server\" (known are nameserver, timeout)"],
-    ["a duplicate key", "dns:\n  timeout: 5s\n  timeout: 6s\n", "3:3: duplicate key \"timeout\" (first on line 2)"],
-    ["a section without a value", "dns:\n", "1:1: expected a map of keys and values, found nothing"],
-    ["a list in place of a section", "dns: [a]\n", "1:6: expected a map of keys and values, found a list"],
-    ["a duration without a unit", "drainTimeout: 30\n", "1:15: expected a duration such as 500ms, 30s or 10m, or 0, found \"30\" (did you mean \"30s\"?)"],
-    ["a duration in words", "drainTimeout: 2 minutes\n", "1:15: expected a duration such as 500ms, 30s or 10m, or 0, found \"2 minutes\" (did you mean \"2m\"?)"],
-    ["a size as nginx writes it", "limits:\n  headers: 32k\n", "2:12: expected a size such as 512B, 16KiB, 8MiB or 8GiB, found \"32k\" (did you mean \"32KiB\"?)"],
-    ["a port out of range", "ports:\n  xterm_tcp_port: 70000\n", "2:19: expected a port number from 1 to 65535, found the number 70000"],
-    ["a port that is text", "ports:\n  xterm_tcp_port: ssh\n", "2:19: expected a port number from 1 to 65535, found \"ssh\""],
-    ["a bad CIDR", "trustedProxies:\n  - 10.0.0.0/8\n  - 10.0.0.0/33\n", "3:5: not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],
-    ["a bad target", "targets: { allowedTargets: [10.0.0] }\n", "1:29: not an allowed target: \"10.0.0\" (write \"*\", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local)"],
-    ["a bad nameserver", "dns: { nameserver: kube-dns }\n", "1:20: expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"kube-dns\""],
-    ["a listen address that is only a port", "entrypoints: { http: 8080 }\n", "1:22: expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"8080\" (did you mean \":8080\"?)"],
-    ["a word that is none of the known", "log: { format: jsn }\n", "1:16: expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
-    ["a header that frames messages", "headers: { response: { Content-Length: \"3\" } }\n", "1:24: header \"Content-Length\" belongs to the connection or to one response and cannot be set on all"],
-    ["a header twice", "headers: { response: { A: x, a: y } }\n", "1:30: duplicate header \"a\" (upper and lower case are alike)"],
-    ["a header with a line break", "headers: { response: { A: \"x\\r\\nB: y\" } }\n", "1:27: a header value is printable ASCII: \"x\\r\\nB: y\""],
-    ["a variable that is not set", "dns:\n  nameserver: \"${DNS}\"\n", "2:16: environment variable DNS is not set"],
-    ["a variable that does not end", "dns:\n  nameserver: \"${DNS\"\n", "2:15: not a variable: \"${DNS\" (write ${NAME} or ${NAME:-default}, and $${ for a plain ${)"],
-    ["an alias of itself", "ports: &a { x: *a }\n", "1:16: alias \"*a\" refers to itself"],
-  ])("is reported with its place: %s", (_what, text, mistake) => {
-    // What follows from a broken variable or alias (an empty value, a map of nothing) may be reported beside it.
-    expect(mistakesOf(text + TABLE)[0]).toBe(mistake);
+    ["an unknown key", "▸dnss: {}\n", "unknown key \"dnss\" (did you mean \"dns\"?)"],
+    ["an unknown key of a section", "dns:\n  ▸timeot: 5s\n", "unknown key \"timeot\" (did you mean \"timeout\"?)"],
+    ["an unknown key that is near to none", "dns:\n  ▸server: x\n", "unknown key \"server\" (known are nameserver, timeout)"],
+    ["a duplicate key", "dns:\n  timeout: 5s\n  ▸timeout: 6s\n", "duplicate key \"timeout\" (first on line 2)"],
+    ["a section without a value", "dns:▸\n", "expected a map of keys and values, found nothing"],
+    ["a list in place of a section", "dns: ▸[a]\n", "expected a map of keys and values, found a list"],
+    ["a duration without a unit", "drainTimeout: ▸30\n", "expected a duration such as 500ms, 30s or 10m, or 0, found \"30\" (did you mean \"30s\"?)"],
+    ["a duration in words", "drainTimeout: ▸2 minutes\n", "expected a duration such as 500ms, 30s or 10m, or 0, found \"2 minutes\" (did you mean \"2m\"?)"],
+    ["a size as nginx writes it", "limits:\n  headers: ▸32k\n", "expected a size such as 512B, 16KiB, 8MiB or 8GiB, found \"32k\" (did you mean \"32KiB\"?)"],
+    ["a port out of range", "ports:\n  xterm_tcp_port: ▸70000\n", "expected a port number from 1 to 65535, found the number 70000"],
+    ["a port that is text", "ports:\n  xterm_tcp_port: ▸ssh\n", "expected a port number from 1 to 65535, found \"ssh\""],
+    ["a bad CIDR", "trustedProxies:\n  - 10.0.0.0/8\n  - ▸10.0.0.0/33\n", "not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],
+    ["a bad target", "targets: { allowedTargets: [▸10.0.0] }\n", "not an allowed target: \"10.0.0\" (write \"*\", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local)"],
+    ["a bad nameserver", "dns: { nameserver: ▸kube-dns }\n", "expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"kube-dns\""],
+    ["a listen address that is only a port", "entrypoints: { http: ▸8080 }\n", "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"8080\" (did you mean \":8080\"?)"],
+    ["a word that is none of the known", "log: { format: ▸jsn }\n", "expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
+    ["a header that frames messages", "headers: { response: { ▸Content-Length: \"3\" } }\n", "header \"Content-Length\" belongs to one message and cannot be set on all"],
+    ["a header twice", "headers: { response: { A: x, ▸a: y } }\n", "duplicate header \"a\" (upper and lower case are alike)"],
+    ["a header with a line break", "headers: { response: { A: ▸\"x\\r\\nB: y\" } }\n", "a header value is printable ASCII: \"x\\r\\nB: y\""],
+    ["a variable that is not set", "dns:\n  nameserver: \"▸${DNS}\"\n", "environment variable DNS is not set"],
+    ["a variable that does not end", "dns:\n  nameserver: ▸\"${DNS\"\n", "not a variable: \"${DNS\" (write ${NAME} or ${NAME:-default}, and $${ for a plain ${)"],
+    ["an alias of itself", "ports: &a { x: ▸*a }\n", "alias \"*a\" refers to itself"],
+  ])("is reported with its place: %s", (_what, withMark, mistake) => {
+    const { text, place } = marked(withMark + TABLE);
+    // The port that the alias should have been is missing as well.
+    expect(mistakesOf(text)[0]).toBe(`${place}: ${mistake}`);
+    expect(mistakesOf(text)).toHaveLength(withMark.includes("*a") ? 2 : 1);
   });
 
   test("of the syntax is reported once, not with all that follows from it", () => {
@@ -51,7 +53,7 @@ describe("a mistake in the file", () => {
 
   test("does not hide another one: all come at once, in the order of the file", () => {
     const text = "dns: { timeout: 5 }\nlog: { format: xml }\nservices:\n  a: { url: \"https://a\" }\nroutes:\n  - { path: b, service: a }\n  - { path: /c, service: d }\n";
-    expect(mistakesOf(text).map((mistake) => mistake.split(":").slice(0, 2).join(":"))).toEqual(["1:17", "2:16", "4:13", "6:13", "7:25"]);
+    expect(mistakesOf(text).map((mistake) => mistake.split(":").slice(0, 2).join(":"))).toEqual(["1:17", "2:16", "4:13", "6:13", "7:26"]);
   });
 
   test("of a service is not reported again by its routes", () => {
@@ -86,59 +88,63 @@ describe("a mistake in the file", () => {
 
 describe("a mistake in a service", () => {
   test.each([
-    ["{ url: \"https://web\" }", "2:12: https upstreams are not supported yet: \"https://web\" (write http://)"],
-    ["{ url: \"http://web/app\" }", "2:12: an upstream URL ends after the port: \"http://web/app\" has \"/app\" (paths are changed by \"upstreamPath\")"],
-    ["{ url: \"http://u:p@web\" }", "2:12: expected a URL such as http://host:8000, found \"http://u:p@web\""],
-    ["{ url: \"http://web:99999\" }", "2:12: expected a URL such as http://host:8000, found \"http://web:99999\""],
-    ["{ host: \"a b\" }", "2:13: expected a host name or IP address, found \"a b\""],
-    ["{ target: desktop, port: xterm_tcp }", "2:30: unknown port \"xterm_tcp\" (did you mean \"xterm_tcp_port\"?)"],
-    ["{ target: desktop, port: 0 }", "2:30: expected a port number from 1 to 65535, found \"0\""],
-    ["{ target: desktop }", "2:5: missing key \"port\": a port number, a name of \"ports\", or \"path\""],
-    ["{ target: dektop, port: 1 }", "2:15: expected \"desktop\", found \"dektop\" (did you mean \"desktop\"?)"],
-    ["{ txt: a }", "2:7: unknown key \"txt\" (did you mean \"text\"?)"],
-    ["{}", "2:5: expected a map with one of the keys url, host, target, text, directory"],
-    ["{ url: \"http://a\", text: b }", "2:24: unknown key \"text\" (known are url)"],
-    ["http://web", "2:5: expected a map with one of the keys url, host, target, text, directory, found \"http://web\""],
+    ["{ url: ▸\"https://web\" }", "https upstreams are not supported yet: \"https://web\" (write http://)"],
+    ["{ url: ▸\"http://web/app\" }", "an upstream URL ends after the port: \"http://web/app\" has \"/app\" (paths are changed by \"upstreamPath\")"],
+    ["{ url: ▸\"http://u:p@web\" }", "expected a URL such as http://host:8000, found \"http://u:p@web\""],
+    ["{ url: ▸\"http://web:99999\" }", "expected a URL such as http://host:8000, found \"http://web:99999\""],
+    ["{ host: ▸\"a b\" }", "expected a host name or IP address, found \"a b\""],
+    ["{ target: desktop, port: ▸xterm_tcp }", "unknown port \"xterm_tcp\" (did you mean \"xterm_tcp_port\"?)"],
+    ["{ target: desktop, port: ▸0 }", "expected a port number from 1 to 65535, found \"0\""],
+    ["▸{ target: desktop }", "missing key \"port\": a port number, a name of \"ports\", or \"path\""],
+    ["{ target: ▸dektop, port: 1 }", "expected \"desktop\", found \"dektop\" (did you mean \"desktop\"?)"],
+    ["{ ▸txt: a }", "unknown key \"txt\" (did you mean \"text\"?)"],
+    ["▸{}", "expected a map with one of the keys url, host, target, text, directory"],
+    ["{ url: \"http://a\", ▸text: b }", "unknown key \"text\" (known are url)"],
+    ["▸http://web", "expected a map with one of the keys url, host, target, text, directory, found \"http://web\""],
   ])("%s is reported with its place", (service, mistake) => {
     const asking = "token: { desktop: { signingPublicKeys: [a], payloadPrivateKey: b } }\n";
-    expect(mistakesOf(`services:\n s: ${service}\nroutes:\n - { path: /, service: s, token: [query] }\n${asking}`)).toEqual([mistake]);
+    const { text, place } = marked(`services:\n s: ${service}\nroutes:\n - { path: /, service: s, token: [query] }\n${asking}`);
+    expect(mistakesOf(text)).toEqual([`${place}: ${mistake}`]);
   });
 });
 
 describe("a mistake in a route", () => {
   test.each([
-    ["path: /a, service: filr", "8:25: unknown service \"filr\" (did you mean \"filer\"?)"],
-    ["path: /a", "8:5: missing key \"service\": the name of a service"],
-    ["service: website", "8:5: missing key \"path\": a path such as /filer, or a list of such"],
-    ["path: a, service: website", "8:13: a path starts with a slash: \"a\" (did you mean \"/a\"?)"],
-    ["path: \"/a?b\", service: website", "8:13: a path has no query and no fragment: \"/a?b\""],
-    ["path: /a/../b, service: website", "8:13: no request arrives with this path: \"/a/../b\" (did you mean \"/b\"?)"],
-    ["path: \"/a b\", service: website", "8:13: no request arrives with this path: \"/a b\" (did you mean \"/a%20b\"?)"],
-    ["path: [/a, /b, /a], service: website", "8:22: duplicate route: prefix \"/a\" (first on line 8)"],
-    ["path: \"/a/{x}\", match: prefix, service: website", "8:13: braces have no meaning in a path that is matched as \"prefix\": \"/a/{x}\" (did you mean \"match: pattern\"?)"],
-    ["path: /a, match: pattern, service: website", "8:13: a pattern without {name}: \"/a\" (did you mean \"match: exact\"?)"],
-    ["path: \"/a{x}\", service: website", "8:13: not a pattern: \"a{x}\" in \"/a{x}\" (a segment is fixed, {name}, or {name*} at the end)"],
-    ["path: \"/{x*}/a\", service: website", "8:13: only the last segment may take the rest: \"{x*}\" in \"/{x*}/a\""],
-    ["path: \"/{x}/{x}\", service: website", "8:13: duplicate name {x} in \"/{x}/{x}\""],
-    ["path: [\"/{x}\", \"/{y}\"], service: website", "8:21: duplicate route: pattern \"/{y}\" (first on line 8)"],
-    ["path: /a, match: exakt, service: website", "8:24: expected one of exact, prefix, pattern, found \"exakt\" (did you mean \"exact\"?)"],
-    ["path: /a, service: website, token: [path]", "8:42: token source \"path\" needs {token} in the path \"/a\""],
-    ["path: /a, service: website, token: [heder:A]", "8:42: expected a token source (header:NAME, parameter:NAME, query, path), found \"heder:A\" (did you mean \"header\"?)"],
-    ["path: /a, service: website, token: [\"header:A_B\"]", "8:42: expected a token source (header:NAME, parameter:NAME, query, path), found \"header:A_B\""],
-    ["path: /a, service: website, token: query", "8:41: expected a list, each entry a token source (header:NAME, parameter:NAME, query, path), found \"query\""],
-    ["path: /a, service: filer", "8:25: service \"filer\" is found by a token: the route needs \"token\" (such as [header:Authorization])"],
-    ["path: /a, service: container, token: [query]", "8:25: service \"container\" takes its port from the path: \"/a\" needs {port}"],
-    ["path: /a, service: healthz, websocket: true", "8:45: service \"healthz\" is answered by this process and speaks no WebSocket"],
-    ["path: /a, match: exact, service: website, upstreamPath: strip", "8:63: upstreamPath \"strip\" needs \"match: prefix\": \"/a\" is matched as \"exact\""],
-    ["path: /a, service: website, upstreamPath: rest", "8:49: upstreamPath \"rest\" needs a pattern such as /a/{path*}: \"/a\" is matched as \"prefix\""],
-    ["path: /a, service: website, upstreamPath: stip", "8:49: expected unchanged, strip, rest, or a path such as /, found \"stip\" (did you mean \"strip\"?)"],
-    ["path: /a, service: website, origins: same-hots", "8:44: expected one of same-host, any, found \"same-hots\" (did you mean \"same-host\"?)"],
-    ["path: /a, service: website, origins: [\"https://a.example/\"]", "8:45: expected an origin as browsers send it, found \"https://a.example/\" (did you mean \"https://a.example\"?)"],
-    ["path: /a, service: website, bodyLimit: 8M", "8:46: expected a size such as 512B, 16KiB, 8MiB or 8GiB, or 0, found \"8M\" (did you mean \"8MiB\"?)"],
-    ["path: /a, service: website, allowedClients: [localhost]", "8:51: not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"localhost\""],
-    ["path: /a, service: website, websocket: yes", "8:46: expected true or false, found \"yes\""],
+    ["path: /a, service: ▸filr", "unknown service \"filr\" (did you mean \"filer\"?)"],
+    ["path: ▸a, service: website", "a path starts with a slash: \"a\" (did you mean \"/a\"?)"],
+    ["path: ▸\"/a?b\", service: website", "a path has no query and no fragment: \"/a?b\""],
+    ["path: ▸/a/../b, service: website", "no request arrives with this path: \"/a/../b\" (did you mean \"/b\"?)"],
+    ["path: ▸\"/a b\", service: website", "no request arrives with this path: \"/a b\" (did you mean \"/a%20b\"?)"],
+    ["path: [/a, /b, ▸/a], service: website", "duplicate route: prefix \"/a\" (first on line 8)"],
+    ["path: ▸\"/a/{x}\", match: prefix, service: website", "braces have no meaning in a path that is matched as \"prefix\": \"/a/{x}\" (did you mean \"match: pattern\"?)"],
+    ["path: ▸/a, match: pattern, service: website", "a pattern without {name}: \"/a\" (did you mean \"match: exact\"?)"],
+    ["path: ▸\"/a{x}\", service: website", "not a pattern: \"a{x}\" in \"/a{x}\" (a segment is fixed, {name}, or {name*} at the end)"],
+    ["path: ▸\"/{x*}/a\", service: website", "only the last segment may take the rest: \"{x*}\" in \"/{x*}/a\""],
+    ["path: ▸\"/{x}/{x}\", service: website", "duplicate name {x} in \"/{x}/{x}\""],
+    ["path: [\"/{x}\", ▸\"/{y}\"], service: website", "duplicate route: pattern \"/{y}\" (first on line 8)"],
+    ["path: /a, match: ▸exakt, service: website", "expected one of exact, prefix, pattern, found \"exakt\" (did you mean \"exact\"?)"],
+    ["path: /a, service: website, token: [▸path]", "token source \"path\" needs {token} in the path \"/a\""],
+    ["path: /a, service: website, token: [▸heder:A]", "expected a token source (header:NAME, parameter:NAME, query, path), found \"heder:A\" (did you mean \"header\"?)"],
+    ["path: /a, service: website, token: [▸\"header:A_B\"]", "expected a token source (header:NAME, parameter:NAME, query, path), found \"header:A_B\""],
+    ["path: /a, service: website, token: ▸query", "expected a list, each entry a token source (header:NAME, parameter:NAME, query, path), found \"query\""],
+    ["path: /a, service: ▸filer", "service \"filer\" is found by a token: the route needs \"token\" (such as [header:Authorization])"],
+    ["path: /a, service: ▸container, token: [query]", "service \"container\" takes its port from the path: \"/a\" needs {port}"],
+    ["path: /a, service: healthz, websocket: ▸true", "service \"healthz\" is answered by this process and speaks no WebSocket"],
+    ["path: /a, match: exact, service: website, upstreamPath: ▸strip", "upstreamPath \"strip\" needs \"match: prefix\": \"/a\" is matched as \"exact\""],
+    ["path: /a, service: website, upstreamPath: ▸rest", "upstreamPath \"rest\" needs a pattern such as /a/{path*}: \"/a\" is matched as \"prefix\""],
+    ["path: /a, service: website, upstreamPath: ▸stip", "expected unchanged, strip, rest, or a path such as /, found \"stip\" (did you mean \"strip\"?)"],
+    ["path: /a, service: website, origins: ▸same-hots", "expected one of same-host, any, found \"same-hots\" (did you mean \"same-host\"?)"],
+    ["path: /a, service: website, origins: [▸\"https://a.example/\"]", "expected an origin as browsers send it, found \"https://a.example/\" (did you mean \"https://a.example\"?)"],
+    ["path: /a, service: website, bodyLimit: ▸8M", "expected a size such as 512B, 16KiB, 8MiB or 8GiB, or 0, found \"8M\" (did you mean \"8MiB\"?)"],
+    ["path: /a, service: website, allowedClients: [▸localhost]", "not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"localhost\""],
+    ["path: /a, service: website, websocket: ▸yes", "expected true or false, found \"yes\""],
   ])("%s is reported with its place", (route, mistake) => {
-    expect(mistakesOf(withRoute(route))).toEqual([mistake]);
+    const { text, place } = marked(withRoute(route));
+    expect(mistakesOf(text)).toEqual([`${place}: ${mistake}`]);
+  });
+
+  test.each([["path: /a", "service"], ["service: website", "path"]])("%s: the missing key is reported at the start of the route", (route, key) => {
+    expect(mistakesOf(withRoute(route))).toEqual([expect.stringContaining(`8:5: missing key "${key}": `)]);
   });
 
   test("is a token without token settings", () => {
@@ -224,6 +230,10 @@ describe("settings", () => {
   test("keep a variable that is not set when the file is only shown", () => {
     const text = "services:\n  a: { text: \"${NODE}\" }\nroutes:\n  - { path: /, service: a }\n";
     expect(settingsOf(text, { allowUnset: true }).routes[0]?.service).toMatchObject({ answer: { text: "${NODE}" } });
+  });
+
+  test("ask for a variable that stands for more than text also then", () => {
+    expect(mistakesOf(`drainTimeout: "${"${"}DRAIN}"\n${TABLE}`, { allowUnset: true })).toEqual(["1:16: environment variable DRAIN is not set"]);
   });
 
   test("know a service that is called like a part of every object", () => {

@@ -27,6 +27,12 @@ export function mistakesOf(text: string, options: Partial<ParseOptions> = {}): s
   return "mistakes" in parsed ? parsed.mistakes.map(({ line, column, message }) => `${line}:${column}: ${message}`) : [];
 }
 
+/** A text with its one ▸ taken out, and the place where it stood as `line:column`. */
+export function marked(text: string): { text: string; place: string } {
+  const before = text.slice(0, text.indexOf("▸")).split("\n");
+  return { text: text.replace("▸", ""), place: `${before.length}:${(before.at(-1) ?? "").length + 1}` };
+}
+
 /** All notes of a text that must be fine. */
 export function notesOf(text: string, options: Partial<ParseOptions> = {}): string[] {
   const parsed = parseSettings(text, "test.yaml", { env: {}, ...options });

@@ -174,6 +174,20 @@ describe.skipIf(!CHROMIUM)("demo page in Chromium", () => {
     await bobs.context().close();
   }, TIMEOUT_MS);
 
+  test("says so when the desktop is gone, and brings it back", async () => {
+    const stop = await page.evaluate(async () => {
+      const { userToken } = JSON.parse(sessionStorage.getItem("route-gateway-demo")!);
+      return (await fetch("/API/composer/stopdesktop", { method: "POST", headers: { Authorization: `Bearer ${userToken}` } })).status;
+    });
+    expect(stop).toBe(200);
+    await page.waitForSelector("#screen-overlay:not([hidden])");
+    expect(await text("#screen-overlay-text")).toContain("It may have been stopped");
+    await page.click("#reconnect");
+    await page.waitForSelector("[data-step='3'].done");
+    // Sockets and requests to a desktop that is gone are errors to the browser, too.
+    for (const problem of problems.splice(0)) expect(problem).toMatch(/WebSocket connection|50[24]|404/);
+  }, TIMEOUT_MS);
+
   test("comes back after a reload, and ends at Stop desktop", async () => {
     await page.reload();
     await page.waitForSelector("[data-step='3'].done");

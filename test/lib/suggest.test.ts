@@ -13,6 +13,11 @@ describe("suggestion", () => {
     expect(didYouMean("filers", ["printerfiler", "filer"])).toBe("filer");
   });
 
+  test("is the only word that it is the beginning of", () => {
+    expect(didYouMean("xterm", ["xterm_tcp_port", "sound_service_tcp_port"])).toBe("xterm_tcp_port");
+    expect(didYouMean("xterm", ["xterm_tcp_port", "xterm_udp_port"])).toBeUndefined();
+  });
+
   test.each(["x", "console", "entirely-different"])("is absent when nothing is near %s", (word) => {
     expect(didYouMean(word, ["service", "filer"])).toBeUndefined();
     expect(suggestion(word, ["service", "filer"])).toBe("");

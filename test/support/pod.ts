@@ -201,7 +201,7 @@ export class PodConnection {
     if (end < 0) return false;
     const head = this.#buffer.toString("latin1", 0, end + 4);
     const [requestLine = "", ...lines] = head.slice(0, -4).split("\r\n");
-    const headers: Record<string, string[]> = {};
+    const headers = Object.create(null) as Record<string, string[]>; // "constructor" is a header name like any other
     for (const line of lines) {
       const colon = line.indexOf(":");
       (headers[line.slice(0, colon).toLowerCase()] ??= []).push(line.slice(colon + 1).trim());

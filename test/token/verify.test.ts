@@ -6,6 +6,8 @@ import type { JwtAlgorithm } from "../../src/settings.ts";
 import { isWellFormed, verifyToken } from "../../src/token/verify.ts";
 import { sampleKeys } from "./sample-keys.ts";
 
+fc.configureGlobal({ seed: 7 }); // The same cases every run: a failure can be looked at.
+
 const NOW = 1_800_000_000_000;
 const S = NOW / 1000;
 const keys = sampleKeys(2048);
@@ -235,7 +237,7 @@ describe("the parser", () => {
 
   test("judges any JSON as claims without failing", () => {
     fc.assert(fc.property(fc.jsonValue(), (claims) => {
-      expect(reason(token(claims))).toMatch(/^token /);
+      expect(reason(token(JSON.stringify(claims)))).toMatch(/^token /);
     }), { numRuns: 100 });
   });
 });

@@ -20,7 +20,7 @@ const session = { user: null, userToken: null, desktopToken: null, expiresAtMs: 
 
 const screen = new ScreenPane({
   canvas: $("canvas"), dot: $("screen-dot"), status: $("screen-status"), rate: $("screen-rate"),
-  overlay: $("screen-overlay"), overlayText: $("screen-overlay-text"), reconnect: $("reconnect"),
+  overlay: $("screen-overlay"), overlayText: $("screen-overlay-text"),
 }, getToken, (hello) => {
   addStep(3, `router opened the token and connected to ${hello.address}:6081`);
   addStep(3, "WebSocket established");
@@ -41,7 +41,7 @@ const sound = new SoundPane($("do-sound"), getToken);
 // ---- the workflow
 
 async function logIn(user, password) {
-  clearSteps();
+  clearSteps(1, 2, 3);
   markStep(1, "active");
   addStep(1, "browser → router → pyos: log me in");
   const result = await callApi("POST", "/API/auth/login", { body: { user, password } });
@@ -104,7 +104,7 @@ function showLogin() {
   Object.assign(session, { user: null, userToken: null, refreshes: 0 });
   $("user-chip").hidden = true;
   document.body.dataset.state = "login";
-  clearSteps();
+  clearSteps(1, 2, 3);
 }
 
 function remember({ user, userToken }) {
@@ -243,10 +243,10 @@ function markStep(step, state) {
   document.querySelector(`[data-step="${step}"]`).className = state;
 }
 
-function clearSteps() {
-  for (const item of document.querySelectorAll("[data-step]")) {
-    item.className = "";
-    item.querySelector("ul").replaceChildren();
+function clearSteps(...steps) {
+  for (const step of steps) {
+    markStep(step, "");
+    document.querySelector(`[data-step="${step}"] ul`).replaceChildren();
   }
 }
 
@@ -295,6 +295,11 @@ $("stop-desktop").onclick = () => attempt("The desktop could not be stopped.", a
   const token = session.userToken;
   showLogin();
   await callApi("POST", "/API/composer/stopdesktop", { token });
+});
+$("reconnect").onclick = () => attempt("The desktop could not be brought back.", async () => {
+  closeDesktop();
+  clearSteps(2, 3);
+  await createDesktop();
 });
 // With an opener, the new tab starts with a copy of this tab's session.
 $("second-tab").onclick = () => open(location.href, "_blank");

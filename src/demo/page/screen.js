@@ -40,6 +40,7 @@ export class ScreenPane {
 
   disconnect() {
     this.#isWanted = false;
+    this.#retries = 0;
     this.#socket?.close(1000);
     this.#socket = null;
   }
@@ -51,7 +52,8 @@ export class ScreenPane {
     this.#tile = this.#context.createImageData(hello.tileWidth, hello.tileHeight);
     this.#tile.data.fill(255);
     this.#status("on", `connected to ${hello.owner}'s pod at ${hello.address}`);
-    this.view.canvas.focus({ preventScroll: true });
+    // Not out of the hands of somebody who types elsewhere while the screen comes back.
+    if (document.activeElement === document.body) this.view.canvas.focus({ preventScroll: true });
     this.onConnect(hello);
   }
 
@@ -90,8 +92,7 @@ export class ScreenPane {
   }
 
   #listen() {
-    const { canvas, reconnect } = this.view;
-    reconnect.onclick = () => { this.#retries = 0; this.connect(); };
+    const { canvas } = this.view;
     canvas.onpointerdown = (event) => { this.#isDown = true; canvas.setPointerCapture(event.pointerId); this.#point(event); };
     canvas.onpointermove = (event) => this.#point(event);
     canvas.onpointerup = (event) => { this.#isDown = false; this.#point(event); };

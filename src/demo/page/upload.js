@@ -110,7 +110,8 @@ export class UploadPane {
   async #sendPiece(source, path) {
     const start = this.#offset;
     const end = Math.min(start + PIECE_BYTES, source.size);
-    const body = source.file ? source.file.slice(start, end) : await readSource(source, start, end);
+    // A Blob, as whoever watches a request (the developer tools, a test) gets a copy of any other body.
+    const body = source.file ? source.file.slice(start, end) : new Blob([await readSource(source, start, end)]);
     const token = await this.getToken();
     if (!this.#isSending(source)) return;
     await this.#patch(path, token, body, start, source);
