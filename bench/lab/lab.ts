@@ -46,6 +46,8 @@ export class Running {
 
 /** A program of ../programs/ in a process of its own, asked by messages. */
 export class Program<Calls extends CallTable> {
+  #lastId = 0;
+
   constructor(private readonly running: Running, private readonly waiting: Map<number, (reply: Reply) => void>) {
     void running.child.exited.then(() => {
       for (const answer of waiting.values()) answer({ id: 0, error: `${running.name} ended: ${running.complaint}` });
@@ -58,7 +60,7 @@ export class Program<Calls extends CallTable> {
 
   /** @throws Error what the program threw, or that it ended */
   async call<Name extends keyof Calls & string>(name: Name, argument: Parameters<Calls[Name]>[0]): Promise<Awaited<ReturnType<Calls[Name]>>> {
-    const id = this.waiting.size === 0 ? 1 : Math.max(...this.waiting.keys()) + 1;
+    const id = (this.#lastId += 1);
     const { promise, resolve } = Promise.withResolvers<Reply>();
     this.waiting.set(id, resolve);
     this.running.child.send({ id, name, argument } satisfies Request);

@@ -33,10 +33,13 @@ async function demo(args: Arguments, io: Io): Promise<number> {
   return 0;
 }
 
-/** The first SIGINT or SIGTERM, also one that comes before the start is through: then nothing is left behind either. */
+/**
+ * The first Ctrl-C, SIGTERM, or end of the terminal; also one that comes before the start is through, so that nothing is
+ * left behind then either.
+ */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
 }
 

@@ -1,5 +1,5 @@
-// `route-gateway keys`: makes the two RSA key pairs of desktop tokens, in four PEM files under the names that the platform
-// gives them, so that the directory can be made into the same Kubernetes secrets.
+// `route-gateway keys`: makes the two RSA key pairs of desktop tokens, in four PEM files under the names that the
+// platform gives them, so that the directory can be made into the same Kubernetes secrets.
 
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -38,7 +38,7 @@ export const command: Command = {
       return 1;
     }
     if (bits < STRONG_RSA_BITS) {
-      io.stderr(`warning: ${bits}-bit RSA is weak; the router refuses these keys without ROUTE_ALLOW_WEAK_RSA_KEYS=true\n`);
+      io.stderr(`warning: ${bits}-bit RSA is weak; the router needs ROUTE_ALLOW_WEAK_RSA_KEYS=true for these keys\n`);
     }
     return writeKeys(directory, generateKeys(bits), io);
   },
@@ -65,7 +65,7 @@ function writeKeys(directory: string, keys: DesktopKeys, io: Io): number {
   }
 }
 
-/** Written beside and renamed: nobody sees half a file, and the mode holds from the first byte on, whoever made the old one. */
+/** Written beside and renamed: nobody sees half a file, and the mode holds from the first byte on. */
 function replaceFile(path: string, text: string, mode: number): void {
   const temporary = `${path}.new-${process.pid}`;
   rmSync(temporary, { force: true });

@@ -1,5 +1,5 @@
-// `route-gateway token desktop`: makes a desktop token as the platform would, for trying a router out. Only the token goes to
-// stdout, so that `curl -H "Authorization: Bearer $(route-gateway token ...)"` works.
+// `route-gateway token desktop`: makes a desktop token as the platform would, for trying a router out. Only the token
+// goes to stdout, so that `curl -H "Authorization: Bearer $(route-gateway token ...)"` works.
 
 import { parseHost } from "../lib/host.ts";
 import { parseDuration } from "../lib/duration.ts";
@@ -20,10 +20,11 @@ export const command: Command = {
       { name: "host", value: "H", help: "name or address of the desktop's pod, without a port (required)" },
       { name: "signing-private-key", value: "FILE", help: "RSA private key that signs (required)" },
       { name: "payload-public-key", value: "FILE", help: "RSA public key that encrypts the host (required)" },
-      { name: "ttl", value: "S", help: "how long the token is good: seconds, or 10m, 2h; 420 is the platform's own", default: "420" },
+      { name: "ttl", value: "S", help: "how long the token is good: seconds, or 10m, 2h", default: "420" },
     ],
     examples: [
-      "route-gateway token desktop --host 10.0.0.7 --signing-private-key keys/abcdesktop_jwt_desktop_signing_private_key.pem "
+      "route-gateway token desktop --host 10.0.0.7 "
+        + "--signing-private-key keys/abcdesktop_jwt_desktop_signing_private_key.pem "
         + "--payload-public-key keys/abcdesktop_jwt_desktop_payload_public_key.pem",
     ],
   },
@@ -36,7 +37,7 @@ export const command: Command = {
 
 function desktopToken(args: Arguments, io: Io): number {
   const host = parseHost(args.require("host"));
-  if (host === null) throw new UsageError(`not a host name or address: "${args.get("host")}" (give it without port and scheme)`);
+  if (host === null) throw new UsageError(`not a host name or address: "${args.get("host")}" (no port, no scheme)`);
   const ttlS = parseTtl(args.require("ttl"));
   const files = { signing: args.require("signing-private-key"), payload: args.require("payload-public-key") };
   try {
@@ -44,7 +45,7 @@ function desktopToken(args: Arguments, io: Io): number {
     const signingPrivateKey = loadKey(files.signing, "private", "signing private key", true);
     const payloadPublicKey = loadKey(files.payload, "public", "payload public key", true);
     if (Math.min(rsaBits(signingPrivateKey), rsaBits(payloadPublicKey)) < STRONG_RSA_BITS) {
-      io.stderr("warning: RSA keys below 2048 bits are weak; the router needs ROUTE_ALLOW_WEAK_RSA_KEYS=true for them\n");
+      io.stderr("warning: RSA keys below 2048 bits are weak; the router needs ROUTE_ALLOW_WEAK_RSA_KEYS=true\n");
     }
     io.stdout(`${mintDesktopToken({ host: host.host, signingPrivateKey, payloadPublicKey, ttlS })}\n`);
     return 0;

@@ -60,7 +60,7 @@ async function createUserTokens(): Promise<UserTokens> {
   const { privateKey, publicKey } = await generateKeyPair("RS256");
   return {
     mint: (user) =>
-      new SignJWT({}).setProtectedHeader({ alg: "RS256" }).setSubject(user).setIssuedAt().setExpirationTime(USER_TOKEN_TTL)
+      new SignJWT({ sub: user }).setProtectedHeader({ alg: "RS256" }).setIssuedAt().setExpirationTime(USER_TOKEN_TTL)
         .sign(privateKey),
     async verify(token) {
       const { payload } = await jwtVerify(token, publicKey, { algorithms: ["RS256"], requiredClaims: ["exp", "sub"] });

@@ -1,6 +1,6 @@
-// The whole demo in one process: fresh keys in a temporary directory, a stand-in control plane and website, demo desktops,
-// and the real router in front, with its built-in configuration, told where things are by its real environment variables.
-// Whatever startDemo opened, stop() closes and removes; a start that fails leaves nothing either.
+// The whole demo in one process: fresh keys in a temporary directory, a stand-in control plane and website, demo
+// desktops, and the real router in front, with its built-in configuration, told where things are by its environment
+// variables as in the field. Whatever startDemo opened, stop() closes and removes; a start that fails leaves nothing.
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

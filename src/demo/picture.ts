@@ -82,8 +82,8 @@ export function encodePng(picture: Picture): Buffer<ArrayBuffer> {
   header.writeUInt32BE(picture.width, 0);
   header.writeUInt32BE(picture.height, 4);
   header.set([8, 2, 0, 0, 0], 8);
-  const chunks = [chunk("IHDR", header), chunk("IDAT", deflateSync(scanlines(picture))), chunk("IEND", Buffer.alloc(0))];
-  return Buffer.concat([PNG_SIGNATURE, ...chunks]);
+  const pixels = deflateSync(scanlines(picture));
+  return Buffer.concat([PNG_SIGNATURE, chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND", Buffer.alloc(0))]);
 }
 
 function scanlines(picture: Picture): Buffer {

@@ -1,5 +1,5 @@
-// What a demo desktop shows: a landscape in its owner's colours, balloons that drift, and a window with the time and what
-// was typed. The pointer leaves ink while its button is down; Escape wipes it off. Time comes in as an argument.
+// What a demo desktop shows: a landscape in its owner's colours, balloons that drift, and a window with the time and
+// what was typed. The pointer leaves ink while its button is down; Escape wipes it off. Time comes in as an argument.
 
 import { LINE_HEIGHT, Picture, type Color } from "./picture.ts";
 

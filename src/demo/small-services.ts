@@ -80,7 +80,8 @@ export function spawnerService(port: number, owner: string, address: string): Po
 }
 
 function describeRequest(request: Request, url: URL) {
-  return { method: request.method, path: url.pathname, query: url.search, headers: Object.fromEntries(request.headers) };
+  const headers = Object.fromEntries(request.headers);
+  return { method: request.method, path: url.pathname, query: url.search, headers };
 }
 
 export function snapshotService(port: number, snapshot: () => Buffer<ArrayBuffer>): PodService {

@@ -1,6 +1,6 @@
 // The demo pod's terminals: a line discipline with a few built-in commands. No shell and no program is ever started.
-// POST /terminals makes one, a WebSocket at /terminals/<pid> is its screen and keyboard, POST /terminals/<pid>/size tells
-// its size. A terminal ends when its WebSocket closes.
+// POST /terminals makes one, a WebSocket at /terminals/<pid> is its screen and keyboard, POST /terminals/<pid>/size
+// tells its size. A terminal ends when its WebSocket closes.
 
 import { refuse, type PodService, type Session, type Socket } from "./service.ts";
 

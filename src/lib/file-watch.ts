@@ -1,8 +1,10 @@
-// Tells when the content behind a path may have changed: a rewrite, a rename over it, a swapped symlink (Kubernetes swaps
-// `..data` in the directory of the path), a removal, an appearance. What to do with the new content is the caller's affair.
+// Tells when the content behind a path may have changed: a rewrite, a rename over it, a swapped symlink (Kubernetes
+// swaps `..data` in the directory of the path), a removal, an appearance. What to do with the new content is the
+// caller's affair.
 //
-// Invariant: `onChange` is called only when the signature of a path (where it really points, inode, size, times) differs
-// from the one last reported; a watcher that misses something is caught up with by the poll. Neither keeps the process alive.
+// Invariant: `onChange` is called only when the signature of a path (where it really points, inode, size, times)
+// differs from the one last reported; a watcher that misses something is caught up with by the poll. Neither keeps the
+// process alive.
 
 import { type FSWatcher, realpathSync, statSync, watch } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -79,7 +81,7 @@ function directoriesOf(files: readonly string[]): Set<string> {
   return directories;
 }
 
-/** Makes `watchers` cover exactly `directories`; one that was removed and made again is a new inode and watched anew. */
+/** Makes `watchers` cover exactly `directories`; one that was made again is a new inode and watched anew. */
 function rewatch(directories: Set<string>, watchers: Map<string, DirectoryWatch>, touched: () => void): void {
   for (const [directory, { watcher, inode }] of watchers) {
     if (directories.has(directory) && inodeOf(directory) === inode) continue;

@@ -1,6 +1,6 @@
-// The syntax of a host that somebody else named: an ASCII DNS name or one canonical kind of IP literal, and nothing that a
-// resolver, a URL parser or inet_aton would read differently (`0x7f.1`, `2130706433`, `127.1`, zone ids, `a@b`, `a:80`).
-// Says nothing about where the host is or whether it may be reached: that is the guard's question.
+// The syntax of a host that somebody else named: an ASCII DNS name or one canonical kind of IP literal, and nothing
+// that a resolver, a URL parser or inet_aton would read differently (`0x7f.1`, `2130706433`, `127.1`, zone ids, `a@b`,
+// `a:80`). Says nothing about where the host is or whether it may be reached: that is the guard's question.
 
 import { isIPv4, isIPv6 } from "node:net";
 

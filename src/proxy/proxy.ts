@@ -11,7 +11,7 @@ import { findToken } from "../token/source.ts";
 import {
   BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
-import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
+import { ProtocolError } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
@@ -189,10 +189,17 @@ export class Proxy {
       }).finally(() => { this.#running -= 1; });
       return new Response(body, { status, headers });
     }
-    // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6).
-    if (body === null && contentLength !== null && status !== 204) headers.push(["content-length", String(contentLength)]);
+    // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
+    // knows, Bun.serve would say 0 unless it is told otherwise.
+    if (body === null && status !== 204) {
+      if (contentLength !== null) headers.push(["content-length", String(contentLength)]);
+      else if (visit.raw.method === "HEAD") headers.push(["transfer-encoding", "chunked"]);
+    }
     visit.finish(status, body?.length ?? 0);
-    return new Response(exactBody(body as Uint8Array<ArrayBuffer> | null, response.head, journey.request.method), { status, headers });
+    if (body === null || body.length === 0 || headers.some(([name]) => name === "content-type")) {
+      return new Response(body as Uint8Array<ArrayBuffer> | null, { status, headers });
+    }
+    return new Response(unlabelled(body as Uint8Array<ArrayBuffer>), { status, headers });
   }
 
   // ---- bridge
@@ -218,7 +225,8 @@ export class Proxy {
       visit.finish(101, end.bytesOut);
     });
     const headers: [string, string][] = [...snapshot.ownHeaders, ["x-request-id", visit.requestId]] as [string, string][];
-    if (upstream.protocol !== "") headers.push(["sec-websocket-protocol", upstream.protocol]);
+    // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
+    headers.push(["sec-websocket-protocol", upstream.protocol]);
     this.sessions.add(session);
     if (server.upgrade(visit.raw, { data: session, headers })) return undefined;
     this.sessions.delete(session);
@@ -231,7 +239,7 @@ export class Proxy {
   #done(visit: Visit, response: Response | undefined): Response | undefined {
     this.#running -= 1;
     // Bun.serve dates every answer but that to HEAD.
-    if (response !== undefined && visit.request.method === "HEAD") response.headers.set("date", new Date().toUTCString());
+    if (response !== undefined && visit.raw.method === "HEAD") response.headers.set("date", new Date().toUTCString());
     return response;
   }
 
@@ -257,16 +265,13 @@ export const websocketHandlers = {
 };
 
 /**
- * What makes Bun.serve say neither more nor less than the upstream did: it labels a typeless buffer as octet-stream and
- * says `Content-Length: 0` to a HEAD whose length nobody knows. A stream that is complete already has neither flaw.
+ * Bun.serve labels a typeless buffer as octet-stream, which no upstream said; a stream that is complete already is sent
+ * with its length as well, and without a label.
  */
-function exactBody(body: Uint8Array<ArrayBuffer> | null, head: ResponseHead, method: string): Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null {
-  const isTypeless = body !== null && body.length > 0 && !head.headers.some(([name]) => name === "content-type");
-  const isUnknown = body === null && method === "HEAD" && head.contentLength === null && head.status !== 204 && head.status !== 304;
-  if (!isTypeless && !isUnknown) return body;
+function unlabelled(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
   return new ReadableStream({
     start(controller) {
-      if (body !== null) controller.enqueue(body);
+      controller.enqueue(body);
       controller.close();
     },
   });

@@ -1,6 +1,7 @@
-// The thread side of decrypt-pool.ts: opens batches of hashes with the key it was given last, and answers with the hosts.
+// The thread side of decrypt-pool.ts: opens batches of hashes with the key it was given last, and answers with the
+// hosts.
 
-import { constants, setPriority } from "node:os";
+import { setPriority } from "node:os";
 import type { KeyObject } from "node:crypto";
 import { openHash } from "./decrypt.ts";
 
@@ -12,8 +13,10 @@ export type Opened = ReadonlyArray<string | null>;
 declare const self: Worker;
 let key: KeyObject | null = null;
 
-// The thread that carries everybody's bytes goes first when cores are scarce. On Linux, 0 is the calling thread alone.
-if (process.platform === "linux") setPriority(0, constants.priority.PRIORITY_BELOW_NORMAL);
+/** A third of the share of the thread that carries everybody's bytes, when cores are scarce. */
+const NICE = 5;
+// On Linux, 0 is the calling thread alone; elsewhere it would be the whole process.
+if (process.platform === "linux") setPriority(0, NICE);
 
 self.onmessage = ({ data }: MessageEvent<Batch>) => {
   key = data.key ?? key;

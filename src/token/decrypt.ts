@@ -1,5 +1,5 @@
-// Opens a token's `hash`: RSAES-PKCS1-v1_5, then the host inside. Call it only after the signature verified: whoever may
-// submit ciphertexts of their own and see which ones fail can decrypt with our key (Bleichenbacher).
+// Opens a token's `hash`: RSAES-PKCS1-v1_5, then the host inside. Call it only after the signature verified: whoever
+// may submit ciphertexts of their own and see which ones fail can decrypt with our key (Bleichenbacher).
 //
 // Invariant: bad length, bad padding and bad host give the same null by the same steps. Bun refuses PKCS#1 v1.5 in
 // privateDecrypt (oven-sh/bun issue 14770), so the key is applied raw and the padding removed here.

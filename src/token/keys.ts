@@ -1,7 +1,7 @@
 // The RSA keys that tokens are checked and opened with, read from PEM files and kept up to date while they are rotated.
 //
-// Invariant: a key in use was good when it was read. A file that breaks, or goes away, while we run costs an error event and
-// nothing else: its last good key stays. Which keys are in use changes only together with `version`.
+// Invariant: a key in use was good when it was read. A file that breaks, or goes away, while we run costs an error
+// event and nothing else: its last good key stays. Which keys are in use changes only together with `version`.
 
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
@@ -33,7 +33,9 @@ export type KeyStoreEvents = {
   changed(): void;
 };
 
-export type KeyStoreSettings = Pick<DesktopTokenSettings, "signingPublicKeys" | "payloadPrivateKey" | "allowWeakRsaKeys">;
+export type KeyStoreSettings = Pick<
+  DesktopTokenSettings, "signingPublicKeys" | "payloadPrivateKey" | "allowWeakRsaKeys"
+>;
 
 export class KeyStore {
   readonly #signing: KeyFile[];
@@ -64,13 +66,14 @@ export class KeyStore {
 
   /** Reads every file; those that can be read are in use afterwards. @throws KeyError for the first one that cannot */
   load(): void {
-    const [failure] = this.#readAll();
-    if (failure !== undefined) throw failure;
+    for (const file of this.#files) this.#read(file);
+    const failed = this.#files.find(({ failure }) => failure !== null);
+    if (failed?.failure) throw failed.failure;
   }
 
   /** Follows the files from now on, what happened since `load` included. */
   watch(): void {
-    this.#watch ??= watchFiles([...this.settings.signingPublicKeys, this.settings.payloadPrivateKey], () => this.#reload());
+    this.#watch ??= watchFiles(this.#files.map(({ path }) => path), () => this.#reload());
     this.#reload();
   }
 
@@ -79,21 +82,24 @@ export class KeyStore {
     this.#watch = null;
   }
 
+  get #files(): readonly KeyFile[] {
+    return [...this.#signing, this.#payload];
+  }
+
+  /** A file that goes on failing in the same way is reported once. */
   #reload(): void {
     const before = this.#version;
-    for (const failure of this.#readAll()) this.on.error(failure.message, failure.cause);
+    for (const file of this.#files) {
+      const known = file.failure?.message;
+      this.#read(file);
+      const { failure } = file;
+      if (failure !== null && failure.message !== known) this.on.error(failure.message, failure.cause);
+    }
     if (this.#version !== before) this.on.changed();
   }
 
-  /** @returns what failed and had not failed in the same way the last time */
-  #readAll(): KeyError[] {
-    const failures: KeyError[] = [];
-    for (const file of [...this.#signing, this.#payload]) {
-      const result = file.read(this.settings.allowWeakRsaKeys);
-      if (result instanceof KeyError) failures.push(result);
-      else if (result === "changed") this.#accept(file);
-    }
-    return failures;
+  #read(file: KeyFile): void {
+    if (file.read(this.settings.allowWeakRsaKeys)) this.#accept(file);
   }
 
   #accept({ path, key }: KeyFile): void {
@@ -128,34 +134,32 @@ export function parseKey(pem: string, kind: KeyKind, allowWeak: boolean): KeyObj
   if (bits > MAX_RSA_BITS) throw new Error(`the RSA key has ${bits} bits, at most ${MAX_RSA_BITS} are accepted`);
   if (bits < MIN_RSA_BITS) throw new Error(`the RSA key has ${bits} bits, below ${MIN_RSA_BITS} none is accepted`);
   if (bits >= STRONG_RSA_BITS || allowWeak) return key;
-  throw new Error(`the RSA key has ${bits} bits, expected ${STRONG_RSA_BITS} or more (to accept it, set allowWeakRsaKeys: true `
-    + "in the token settings, or ROUTE_ALLOW_WEAK_RSA_KEYS=true)");
+  throw new Error(`the RSA key has ${bits} bits, expected ${STRONG_RSA_BITS} or more `
+    + "(to accept it, set allowWeakRsaKeys: true in the token settings, or ROUTE_ALLOW_WEAK_RSA_KEYS=true)");
 }
 
 export function rsaBits(key: KeyObject): number {
   return key.asymmetricKeyDetails?.modulusLength ?? 0;
 }
 
-/** One file, its last good key and its last failure. */
+/** One file, its last good key, and why it could not be read the last time. */
 class KeyFile {
   key: KeyObject | null = null;
-  #failure: string | null = null;
+  failure: KeyError | null = null;
 
   constructor(readonly path: string, private readonly kind: KeyKind, private readonly what: string) {}
 
-  /** "same" also stands for a failure that was reported before. */
-  read(allowWeak: boolean): "changed" | "same" | KeyError {
+  /** True when there is another key than before. */
+  read(allowWeak: boolean): boolean {
     try {
       const key = loadKey(this.path, this.kind, this.what, allowWeak);
-      this.#failure = null;
-      if (this.key?.equals(key)) return "same";
+      this.failure = null;
+      if (this.key?.equals(key)) return false;
       this.key = key;
-      return "changed";
+      return true;
     } catch (thrown) {
-      const error = thrown as KeyError; // loadKey throws nothing else.
-      if (this.#failure === error.message) return "same";
-      this.#failure = error.message;
-      return error;
+      this.failure = thrown as KeyError; // loadKey throws nothing else.
+      return false;
     }
   }
 }
@@ -195,7 +199,9 @@ function readText(path: string): string {
   const stats = statSync(path);
   // A fifo or a device would block, and for ever.
   if (!stats.isFile()) throw new Error("it is not a file");
-  if (stats.size > FILE_LIMIT_BYTES) throw new Error(`it has ${stats.size} bytes, more than any key (${FILE_LIMIT_BYTES})`);
+  if (stats.size > FILE_LIMIT_BYTES) {
+    throw new Error(`it has ${stats.size} bytes, more than any key (${FILE_LIMIT_BYTES})`);
+  }
   return readFileSync(path, "latin1");
 }
 

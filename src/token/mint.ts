@@ -1,9 +1,11 @@
-// Makes what the platform makes: desktop tokens and the two key pairs behind them. For the command line, the demo and tests;
-// nothing on the way of a request uses it. A host is not checked here: tests mint bad ones.
+// Makes what the platform makes: desktop tokens and the two key pairs behind them. For the command line, the demo and
+// tests; nothing on the way of a request uses it. A host is not checked here: tests mint bad ones.
 //
 // node:crypto throughout: jose signs with 2048 bits and more only, and one way for all sizes is the simpler one.
 
-import { constants, createPrivateKey, createPublicKey, generateKeyPairSync, KeyObject, publicEncrypt, sign } from "node:crypto";
+import {
+  constants, createPrivateKey, createPublicKey, generateKeyPairSync, KeyObject, publicEncrypt, sign,
+} from "node:crypto";
 
 export type DesktopTokenRequest = {
   /** Host name or IP literal, at most the payload key's bytes less 11. */
@@ -27,7 +29,8 @@ export type DesktopKeys = {
 const PADDING_BYTES = 11;
 
 /** A token for `host`, signed with RS256. @throws Error when a key is none or the host is too long for it */
-export function mintDesktopToken({ host, signingPrivateKey, payloadPublicKey, ttlS, now = Date.now }: DesktopTokenRequest): string {
+export function mintDesktopToken(request: DesktopTokenRequest): string {
+  const { host, signingPrivateKey, payloadPublicKey, ttlS, now = Date.now } = request;
   const issuedS = Math.floor(now() / 1000);
   const hash = encryptHost(host, toPublic(payloadPublicKey)).toString("base64");
   // `nfb`: a typo of the platform, kept because it is what the field has.
@@ -56,7 +59,9 @@ export function generateKeys(bits: number): DesktopKeys {
 function encryptHost(host: string, key: KeyObject): Buffer {
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
   const [length, room] = [Buffer.byteLength(host), bits / 8 - PADDING_BYTES];
-  if (length > room) throw new Error(`host of ${length} bytes does not fit into a payload key of ${bits} bits (at most ${room})`);
+  if (length > room) {
+    throw new Error(`host of ${length} bytes does not fit into a payload key of ${bits} bits (at most ${room})`);
+  }
   // RSAES-PKCS1-v1_5: what the platform uses, see decrypt.ts.
   return publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, Buffer.from(host));
 }

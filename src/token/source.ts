@@ -1,5 +1,6 @@
-// Where a request carries its token, and what is left of the query without it. Pure. Whether the token is any good is not
-// asked here: the first source that is present decides, and a bad token there is a refusal, never a reason to look further.
+// Where a request carries its token, and what is left of the query without it. Pure. Whether the token is any good is
+// not asked here: the first source that is present decides, and a bad token there is a refusal, never a reason to look
+// further.
 
 import type { TokenSource } from "../route.ts";
 
@@ -27,8 +28,8 @@ export function findToken(sources: readonly TokenSource[], request: TokenRequest
 }
 
 /**
- * The query (without `?`) as it may go upstream when `source` gave the token. Everything but the token stays as it came,
- * byte for byte.
+ * The query (without `?`) as it may go upstream when `source` gave the token. Everything but the token stays as it
+ * came, byte for byte.
  */
 export function withoutToken(query: string, source: TokenSource): string {
   if (source.kind === "query") return "";
@@ -40,12 +41,12 @@ function read(source: TokenSource, request: TokenRequest): string | null {
   switch (source.kind) {
     case "header": return fromHeader(source.name, request.headers[source.name.toLowerCase()]);
     case "parameter": return fromParameter(request.query, source.name);
-    case "query": return request.query === "" || fromParameter(request.query, PARAMETER) !== null ? null : request.query;
+    case "query": return fromQuery(request.query);
     case "path": return request.pathToken;
   }
 }
 
-/** An empty header is an absent one, as nginx has it. `Authorization` is shared with other schemes: those are not tokens. */
+/** An empty header is an absent one, as nginx has it. `Authorization` also serves other schemes: those are no tokens. */
 function fromHeader(name: string, value: string | undefined): string | null {
   if (value === undefined || value === "") return null;
   // RFC 9110 section 11.1: the scheme is case-insensitive, spaces follow it.
@@ -54,7 +55,11 @@ function fromHeader(name: string, value: string | undefined): string | null {
   return name.toLowerCase() === "authorization" ? null : value;
 }
 
-/** The raw value. Given twice with different values, they are joined by a comma, which no well-formed token contains. */
+function fromQuery(query: string): string | null {
+  return query === "" || fromParameter(query, PARAMETER) !== null ? null : query;
+}
+
+/** The raw value. Different values are joined by a comma, which no well-formed token contains. */
 function fromParameter(query: string, name: string): string | null {
   if (!query.includes(name)) return null;
   const values = new Set<string>();

@@ -76,7 +76,7 @@ function parseHeadText(text: string, end: number, method: string): ResponseHead 
     const name = text.slice(start, colon).toLowerCase();
     // Also refuses a space before the colon and obs-fold (RFC 9112 sections 5.1 and 5.2).
     if (!knownNames.has(name)) checkName(name);
-    const value = text.slice(colon + 1, stop).trim();
+    const value = trimmed(text, colon + 1, stop);
     switch (name) {
       case "content-length": contentLength = parseLength(value, contentLength); break;
       case "transfer-encoding": coding = coding === null ? value.toLowerCase() : `${coding},${value.toLowerCase()}`; break;
@@ -94,6 +94,17 @@ function parseHeadText(text: string, end: number, method: string): ResponseHead 
     headers: options.length === 0 ? headers : headers.filter(([name]) => !options.includes(name)),
     keepAlive: persistent && framing.kind !== "close",
   };
+}
+
+/** Without optional whitespace (RFC 9110 section 5.6.3). Not `trim()`, which also takes A0, the end of a UTF-8 `à`. */
+function trimmed(text: string, from: number, to: number): string {
+  while (from < to && isBlank(text.charCodeAt(from))) from += 1;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to -= 1;
+  return text.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
 }
 
 function checkName(name: string): void {

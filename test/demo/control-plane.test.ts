@@ -56,7 +56,8 @@ describe("demo control plane", () => {
     expect((await call("POST", "/auth/login", { body })).status).toBe(401);
   });
 
-  test.each(["launchdesktop", "refreshdesktoptoken", "stopdesktop"])("refuses %s without a good user token", async (name) => {
+  const calls = ["launchdesktop", "refreshdesktoptoken", "stopdesktop"];
+  test.each(calls)("refuses %s without a good user token", async (name) => {
     expect((await call("POST", `/composer/${name}`)).status).toBe(401);
     expect((await call("POST", `/composer/${name}`, { token: "a.b.c" })).status).toBe(401);
     const forged = `${String(await logIn("alice")).split(".").slice(0, 2).join(".")}.AAAA`;

@@ -85,13 +85,15 @@ describe("demo through the router", () => {
     const { pid } = await (await pod("/terminals", alice.desktopToken, { method: "POST" })).json() as { pid: number };
     const terminal = await dial(`/terminals/${pid}?${alice.desktopToken}`);
     await terminal.until("$ ");
-    expect((await pod(`/terminals/${pid}/size?cols=99&rows=9`, alice.desktopToken, { method: "POST" })).status).toBe(200);
+    const sized = await pod(`/terminals/${pid}/size?cols=99&rows=9`, alice.desktopToken, { method: "POST" });
+    expect(sized.status).toBe(200);
     terminal.send("whoami\rsize\r");
     expect(await terminal.until("99x9")).toContain("whoami\r\nalice\r\n");
   });
 
   test("tabs hear one another", async () => {
-    const [one, other] = [await dial(`/broadcast?jwt_token=${alice.desktopToken}`), await dial(`/broadcast?jwt_token=${alice.desktopToken}`)];
+    const path = `/broadcast?jwt_token=${alice.desktopToken}`;
+    const [one, other] = [await dial(path), await dial(path)];
     one.send("hello tab");
     expect(await other.next()).toBe("hello tab");
   });
@@ -178,9 +180,12 @@ describe("demo as a whole", () => {
   test("keeps its keys to its user while it runs, and leaves nothing when it stops", async () => {
     const second = await startDemo({ httpListen: "127.0.0.1:0", podDelayMs: 0 });
     const { desktopToken } = await createDesktop("alice", second.url);
-    const { data } = await (await pod("/spawner", desktopToken, {}, second.url)).json() as { data: { address: string } };
+    const spawner = await pod("/spawner", desktopToken, {}, second.url);
+    const { data } = await spawner.json() as { data: { address: string } };
     expect(statSync(second.directory).mode & 0o077).toBe(0);
-    for (const file of readdirSync(second.directory)) expect(statSync(join(second.directory, file)).mode & 0o077).toBe(0);
+    const files = readdirSync(second.directory);
+    expect(files.length).toBe(2);
+    for (const file of files) expect(statSync(join(second.directory, file)).mode & 0o077).toBe(0);
     await Promise.all([second.stop(), second.stop()]);
 
     expect(existsSync(second.directory)).toBe(false);

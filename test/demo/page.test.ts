@@ -36,7 +36,8 @@ describe("the page's upload sources", () => {
     const whole = await readSource(source, 0, source.size);
     expect(whole.length).toBe(1024 ** 2);
     expect(await readSource(source, 65_530, 65_550)).toEqual(whole.slice(65_530, 65_550));
-    const blocks = Array.from({ length: 16 }, (_, index) => reference(whole.subarray(index * 65_536, (index + 1) * 65_536)));
+    const block = (index: number) => reference(whole.subarray(index * 65_536, (index + 1) * 65_536));
+    const blocks = Array.from({ length: 16 }, (_, index) => block(index));
     expect(new Set(blocks).size).toBe(16);
   });
 

@@ -22,8 +22,15 @@ async function startProcess(temporary: string) {
   return { child, output, url };
 }
 
+async function logIn(url: string): Promise<{ Authorization: string }> {
+  const body = JSON.stringify({ user: "bob", password: "bob" });
+  const response = await fetch(new URL("/API/auth/login", url), { method: "POST", body });
+  const { result } = await response.json() as { result: { userToken: string } };
+  return { Authorization: `Bearer ${result.userToken}` };
+}
+
 describe("route-gateway demo", () => {
-  test.each(["SIGINT", "SIGTERM"] as const)("stops at %s with exit code 0 and leaves nothing behind", async (signal) => {
+  test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)("stops at %s with exit code 0 and leaves nothing", async (signal) => {
     const temporary = mkdtempSync(join(tmpdir(), "route-demo-test-"));
     try {
       const { child, output, url } = await startProcess(temporary);
@@ -31,12 +38,9 @@ describe("route-gateway demo", () => {
       expect(readdirSync(temporary).length).toBe(1);
       expect((await fetch(url)).status).toBe(200);
 
-      const page = await fetch(new URL("/API/auth/login", url), { method: "POST", body: JSON.stringify({ user: "bob", password: "bob" }) });
-      const { result } = await page.json() as { result: { userToken: string } };
-      const launch = fetch(new URL("/API/composer/launchdesktop", url), {
-        method: "POST", headers: { Authorization: `Bearer ${result.userToken}` },
-      });
-      expect((await launch).status).toBe(200);
+      const headers = await logIn(url);
+      const launch = await fetch(new URL("/API/composer/launchdesktop", url), { method: "POST", headers });
+      expect(launch.status).toBe(200);
 
       child.kill(signal);
       expect(await child.exited).toBe(0);
@@ -53,9 +57,7 @@ describe("route-gateway demo", () => {
     const temporary = mkdtempSync(join(tmpdir(), "route-demo-test-"));
     try {
       const { child, url } = await startProcess(temporary);
-      const login = await fetch(new URL("/API/auth/login", url), { method: "POST", body: "{\"user\":\"bob\",\"password\":\"bob\"}" });
-      const { result } = await login.json() as { result: { userToken: string } };
-      const headers = { Authorization: `Bearer ${result.userToken}` };
+      const headers = await logIn(url!);
       const launch = fetch(new URL("/API/composer/launchdesktop", url), { method: "POST", headers }).catch(() => null);
       const progress = async () => await (await fetch(new URL("/API/composer/progress", url), { headers })).text();
       while (!(await progress()).includes("created")) await Bun.sleep(5);

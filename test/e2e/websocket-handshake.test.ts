@@ -153,13 +153,14 @@ describe("a handshake that no WebSocket server may accept", () => {
     const raw = await RawClient.open(router.port);
     raw.write(`${handshakeHead(router.port, vnc())}GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
     await raw.until(() => raw.text.split("HTTP/1.1 ").length > 2 || raw.isClosed);
-    expect(raw.status).toBe(502);
-    expect(pod.seen.length).toBe(1);
+    // Bun closes on bytes behind a pending upgrade; an answer of our own would be right as well.
+    expect([0, 400, 502]).toContain(raw.status);
+    expect(pod.seen.filter(({ method, target }) => method !== "GET" || target !== "/")).toEqual([]);
     raw.close();
   });
 
   test("does not become an upgrade to h2c", async () => {
-    podAnswers((_seen, connection) => connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    podAnswers((_seen, connection) => connection.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"));
     const client = await tryWs(vnc(), { headers: { Upgrade: "h2c", Connection: "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAAP__" } });
     expect(client.status).not.toBe(101);
     for (const { headers } of pod.seen) expect([headers["upgrade"], headers["http2-settings"]]).toEqual([undefined, undefined]);

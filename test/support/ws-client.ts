@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
+import type { Pod, PodConnection } from "./pod.ts";
 
 export const OP = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 
@@ -192,6 +193,17 @@ export class WsClient {
     this.onFrame?.(frame);
     return true;
   }
+}
+
+/** Both ends of one bridged session; the pod's end accepts and then does what it is told, an echo by default. */
+export type Bridge = { readonly client: WsClient; readonly pod: PodConnection };
+
+/** @param port of the router; sessions are to be opened one after the other */
+export async function openBridge(port: number, pod: Pod, target: string, options: Handshake = {}): Promise<Bridge> {
+  let connection: PodConnection | null = null;
+  pod.answer((seen, end) => { connection = end; end.accept(seen); });
+  const client = await WsClient.open(port, target, options);
+  return { client, pod: connection as unknown as PodConnection };
 }
 
 export function handshakeHead(port: number, target: string, { headers = {}, method = "GET" }: Handshake = {}): string {

@@ -136,7 +136,7 @@ describe("KeyStore", () => {
 
   test("uses what it could load although another file failed", () => {
     const { store } = makeStore({ signing: [join(root, "missing.pem"), file("a.pem", keys.pem.signingPublicKey)] });
-    expect(() => store.load()).toThrow("missing.pem");
+    for (const _ of [1, 2]) expect(() => store.load()).toThrow("missing.pem");
     expect([store.signing.length, store.payload !== null]).toEqual([1, true]);
   });
 

@@ -1,4 +1,4 @@
-// Calls through the router: the control plane behind /API with the user token, the pod's services with the desktop token.
+// Calls through the router: the control plane behind /API with the user token, the pod with the desktop token.
 
 export class CallError extends Error {
   constructor(status, message) {
@@ -40,16 +40,6 @@ export function explainStatus(status) {
     504: "The desktop took too long to answer (504).",
   };
   return texts[status] ?? `The router answered ${status}.`;
-}
-
-/** A browser does not tell why a WebSocket was refused; a plain request with the same token does. */
-export async function explainRefusedSocket(token) {
-  try {
-    await callPod("/spawner/", token);
-    return "The connection was closed. The desktop is still there.";
-  } catch (failure) {
-    return failure.message;
-  }
 }
 
 async function reach(path, init) {

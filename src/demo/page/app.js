@@ -13,6 +13,7 @@ const REFRESH_BEFORE_S = 15;
 const LEAST_LIFE_MS = 2000;
 const REFRESH_RETRY_MS = 3000;
 const PROGRESS_POLL_MS = 200;
+const GONE = "The desktop is gone. It may have been stopped.";
 const SESSION_KEY = "route-gateway-demo";
 
 const $ = (id) => document.getElementById(id);
@@ -21,12 +22,12 @@ const session = { user: null, userToken: null, desktopToken: null, expiresAtMs: 
 const screen = new ScreenPane({
   canvas: $("canvas"), dot: $("screen-dot"), status: $("screen-status"), rate: $("screen-rate"),
   overlay: $("screen-overlay"), overlayText: $("screen-overlay-text"),
-}, getToken, (hello) => {
+}, getToken, explainLoss, (hello) => {
   addStep(3, `router opened the token and connected to ${hello.address}:6081`);
   addStep(3, "WebSocket established");
   markStep(3, "done");
 });
-const terminal = new TerminalPane($("terminal"), getToken);
+const terminal = new TerminalPane($("terminal"), getToken, explainLoss);
 const upload = new UploadPane({
   root: $("upload"), drop: $("drop"), file: $("file"), samples: document.querySelectorAll("[data-sample]"),
   name: $("upload-name"), percent: $("upload-percent"), progress: $("upload-progress"), detail: $("upload-detail"),
@@ -120,18 +121,19 @@ function remember({ user, userToken }) {
 
 function takeToken({ desktopToken, expiresInS }) {
   Object.assign(session, { desktopToken, lifetimeS: expiresInS, expiresAtMs: Date.now() + expiresInS * 1000 });
+  refreshNotBeforeMs = 0;
   showClaims(desktopToken);
   showCountdown();
 }
 
 /** A token that is good now. A browser slows the timers of hidden tabs, so it may have to be refreshed first. */
 async function getToken() {
-  if (session.expiresAtMs - Date.now() < LEAST_LIFE_MS) await refreshToken();
+  if (session.expiresAtMs - Date.now() < LEAST_LIFE_MS && Date.now() >= refreshNotBeforeMs) await refreshToken();
   return session.desktopToken;
 }
 
 let refreshing = null;
-/** After a failure, for a while. */
+/** After a failure, for a while; never, when there is no desktop any more. */
 let refreshNotBeforeMs = 0;
 
 /** Several callers wait for one refresh. */
@@ -143,12 +145,27 @@ function refreshToken() {
 async function requestToken() {
   if (!session.desktopToken) return;
   try {
-    const token = await callApi("POST", "/API/composer/refreshdesktoptoken", { token: session.userToken });
-    session.refreshes++;
-    takeToken(token);
+    await replaceToken();
   } catch (failure) {
-    refreshNotBeforeMs = Date.now() + REFRESH_RETRY_MS;
-    notify("The desktop token could not be refreshed.", failure.message);
+    refreshNotBeforeMs = failure.status === 404 ? Infinity : Date.now() + REFRESH_RETRY_MS;
+    notify("The desktop token could not be refreshed.", failure.status === 404 ? GONE : failure.message);
+  }
+}
+
+async function replaceToken() {
+  const token = await callApi("POST", "/API/composer/refreshdesktoptoken", { token: session.userToken });
+  session.refreshes++;
+  takeToken(token);
+}
+
+/** A browser does not tell why a WebSocket was refused or lost; the control plane and a plain request to the pod do. */
+async function explainLoss() {
+  try {
+    await replaceToken();
+    await callPod("/spawner/", session.desktopToken);
+    return "The connection was closed. The desktop is still there.";
+  } catch (failure) {
+    return failure.status === 404 ? GONE : failure.message;
   }
 }
 
@@ -220,7 +237,8 @@ async function download() {
   }
   const seconds = (performance.now() - startedAt) / 1000;
   const verdict = received === size ? "complete" : `${size - received} bytes are missing`;
-  return element("pre", `${received} bytes in ${seconds.toFixed(2)} s (${Math.round(received / 1024 ** 2 / seconds)} MiB/s): ${verdict}`);
+  const speed = Math.round(received / 1024 ** 2 / seconds);
+  return element("pre", `${received} bytes in ${seconds.toFixed(2)} s (${speed} MiB/s): ${verdict}`);
 }
 
 // ---- small parts of the page

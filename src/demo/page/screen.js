@@ -1,6 +1,6 @@
 // The remote screen: tiles come in over /websockify and are put on a canvas; pointer and keys go out.
 
-import { explainRefusedSocket, socketUrl } from "./api.js";
+import { socketUrl } from "./api.js";
 
 const RETRY_MS = [500, 1500, 4000];
 
@@ -15,8 +15,12 @@ export class ScreenPane {
   #context;
   #tile = null;
 
-  /** `view`: the elements; `getToken()`: promises a desktop token that is good now; `onConnect(hello)`: called at each connection. */
-  constructor(view, getToken, onConnect) {
+  /**
+   * `view`: the elements; `getToken()` promises a desktop token that is good now, `explainLoss()` the words for a
+   * connection that is gone; `onConnect(hello)` is called at each connection.
+   */
+  constructor(view, getToken, explainLoss, onConnect) {
+    this.explainLoss = explainLoss;
     this.view = view;
     this.getToken = getToken;
     this.onConnect = onConnect;
@@ -87,15 +91,22 @@ export class ScreenPane {
       return;
     }
     this.#status("off", `disconnected (${event.code})`);
-    this.view.overlayText.textContent = await explainRefusedSocket(await this.getToken());
+    this.view.overlayText.textContent = await this.explainLoss();
     this.view.overlay.hidden = false;
   }
 
   #listen() {
     const { canvas } = this.view;
-    canvas.onpointerdown = (event) => { this.#isDown = true; canvas.setPointerCapture(event.pointerId); this.#point(event); };
+    canvas.onpointerdown = (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.#isDown = true;
+      this.#point(event);
+    };
     canvas.onpointermove = (event) => this.#point(event);
-    canvas.onpointerup = (event) => { this.#isDown = false; this.#point(event); };
+    canvas.onpointerup = (event) => {
+      this.#isDown = false;
+      this.#point(event);
+    };
     canvas.onkeydown = (event) => {
       // Shortcuts and Tab stay the browser's, or a keyboard user could not leave the screen.
       if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;

@@ -1,7 +1,7 @@
 // A terminal pane: makes a terminal with POST /terminals, then speaks with it at /terminals/<pid>?<token>.
 // It understands what the demo terminal sends: text, CR, LF, backspace, three colours, clear.
 
-import { callPod, explainRefusedSocket, socketUrl } from "./api.js";
+import { callPod, socketUrl } from "./api.js";
 
 const LINE_LIMIT = 1000;
 const STYLES = { 0: "", 1: "bold", 32: "green", 34: "blue" };
@@ -13,7 +13,8 @@ export class TerminalPane {
   #style = "";
   #pending = "";
 
-  constructor(element, getToken) {
+  constructor(element, getToken, explainLoss) {
+    this.explainLoss = explainLoss;
     this.element = element;
     this.getToken = getToken;
     element.onkeydown = (event) => this.#key(event);
@@ -45,7 +46,7 @@ export class TerminalPane {
     socket.onmessage = ({ data }) => this.#write(data);
     socket.onclose = async ({ code }) => {
       if (socket !== this.#socket) return;
-      const reason = code === 1000 ? "The terminal has ended." : await explainRefusedSocket(await this.getToken());
+      const reason = code === 1000 ? "The terminal has ended." : await this.explainLoss();
       this.#write(`\r\n\x1b[1m${reason}\x1b[0m Press "New" for another one.\r\n`);
     };
     this.#socket = socket;
@@ -57,7 +58,7 @@ export class TerminalPane {
 
   #key(event) {
     if (event.metaKey || event.altKey || event.key === "Tab") return;
-    const text = event.ctrlKey ? controlCharacter(event.key) : KEYS[event.key] ?? (event.key.length === 1 ? event.key : "");
+    const text = event.ctrlKey ? controlCharacter(event.key) : plainText(event.key);
     // Ctrl-C copies when something is selected, as in other terminals.
     if (!text || (text === "\x03" && !getSelection().isCollapsed) || text === "\x16") return;
     event.preventDefault();
@@ -123,6 +124,10 @@ function runsOf(line) {
 
 function span(className, text) {
   return Object.assign(document.createElement("span"), { className, textContent: text });
+}
+
+function plainText(key) {
+  return KEYS[key] ?? (key.length === 1 ? key : "");
 }
 
 function controlCharacter(key) {

@@ -166,7 +166,8 @@ export class UploadPane {
   #compare() {
     if (!this.#localHash || !this.#remoteHash) return;
     const isSame = this.#localHash === this.#remoteHash;
-    this.view.verdict.textContent = isSame ? "SHA-256 is the same on both ends" : "SHA-256 differs: the file was damaged";
+    const words = isSame ? "SHA-256 is the same on both ends" : "SHA-256 differs: the file was damaged";
+    this.view.verdict.textContent = words;
     this.view.verdict.className = isSame ? "verdict" : "verdict bad";
     this.view.verdict.hidden = false;
   }

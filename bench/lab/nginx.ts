@@ -1,0 +1,155 @@
+// nginx from Debian, as the pod and as the peer: one worker, nothing of the machine's own configuration, everything that it
+// writes below the scratch directory. Where a choice is open it is made in nginx's favour: no limit on requests per
+// connection, no modules but those that the peer needs, short configurations.
+
+import { existsSync } from "node:fs";
+import { freePort, type Lab } from "./lab.ts";
+import type { Server } from "./scenario.ts";
+
+const LUA_MODULES = ["/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so"];
+const LUA_LIBRARY = "/usr/share/lua/5.1";
+
+/** 4,000 bridged sessions are 8,000 connections. */
+const WORKER_CONNECTIONS = 12_000;
+
+/** Why there is no nginx to measure against; null when there is one. */
+export function nginxMissing(): string | null {
+  return Bun.which("nginx") === null ? "nginx is not installed" : null;
+}
+
+/** The same for nginx with Lua. */
+export function luaMissing(): string | null {
+  const missing = [...LUA_MODULES, `${LUA_LIBRARY}/ngx/balancer.lua`].find((file) => !existsSync(file));
+  return nginxMissing() ?? (missing === undefined ? null : `${missing} is missing (package libnginx-mod-http-lua)`);
+}
+
+/** A pod's service that answers everything with this JSON text. */
+export async function startJsonPod(lab: Lab, host: string, port: number, body: string): Promise<void> {
+  await start(lab, "pod", host, port, `
+    access_log off;
+    server {
+      listen ${host}:${port};
+      default_type application/json;
+      return 200 '${body}';
+    }`);
+}
+
+/** A plain reverse proxy to one address: `location` is what stands inside of `location / {}`. */
+export async function startPlainProxy(lab: Lab, upstream: string, location: string): Promise<Server> {
+  const port = await freePort();
+  const log = lab.path(`nginx-${port}.access.log`);
+  const pid = await start(lab, "nginx", "127.0.0.1", port, `
+    ${accessLog(log)}
+    server {
+      listen 127.0.0.1:${port};
+      client_max_body_size 0;
+      location / {
+        proxy_pass ${upstream};
+        proxy_http_version 1.1;
+        ${location}
+      }
+    }`);
+  return { name: "nginx", pid, port, log };
+}
+
+export type LuaOptions = {
+  /** Connections to pods that are kept; 0: one connection a request, as the original ships. */
+  readonly keepAlive: number;
+  readonly token: string;
+  readonly target: string;
+  readonly targetPort: number;
+};
+
+/** The lean OpenResty router: finds the token in a shared dictionary and proxies to the pod that stands there. */
+export async function startLuaRouter(lab: Lab, name: string, options: LuaOptions): Promise<Server> {
+  const port = await freePort();
+  const log = lab.path(`nginx-${port}.access.log`);
+  const pid = await start(lab, name, "127.0.0.1", port, luaRouter(port, log, options), LUA_MODULES);
+  return { name, pid, port, log };
+}
+
+function luaRouter(port: number, log: string, { keepAlive, token, target, targetPort }: LuaOptions): string {
+  return `
+    ${accessLog(log)}
+    lua_package_path "${LUA_LIBRARY}/?.lua;;";
+    lua_shared_dict targets 64m;
+    init_by_lua_block { ngx.shared.targets:set("${token}", "${target}") }
+    upstream pod {
+      server 0.0.0.1;
+      balancer_by_lua_block {
+        local balancer = require "ngx.balancer"
+        local ok, problem = balancer.set_current_peer(ngx.ctx.target, ${targetPort})
+        if not ok then
+          ngx.log(ngx.ERR, problem)
+          return ngx.exit(502)
+        end
+      }
+      ${keepAlive === 0 ? "" : `keepalive ${keepAlive}; keepalive_requests 1000000000;`}
+    }
+    server {
+      listen 127.0.0.1:${port};
+      location /spawner {
+        client_max_body_size 8m;
+        access_by_lua_block {
+          local token = ngx.var.http_abcauthorization or ngx.var.http_authorization
+          if not token then return ngx.exit(401) end
+          if token:sub(1, 7) == "Bearer " then token = token:sub(8) end
+          local target = ngx.shared.targets:get(token)
+          if not target then return ngx.exit(401) end
+          ngx.ctx.target = target
+        }
+        proxy_pass http://pod;
+        proxy_http_version 1.1;
+        proxy_set_header Connection ${keepAlive === 0 ? "close" : '""'};
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $remote_addr;
+        proxy_set_header X-Forwarded-Host $http_host;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Request-Id $request_id;
+        proxy_set_header Authorization "";
+        proxy_set_header AbcAuthorization "";
+        add_header X-Frame-Options SAMEORIGIN;
+        add_header X-XSS-Protection "1; mode=block";
+        add_header X-Request-Id $request_id;
+      }
+    }`;
+}
+
+/** The fields of our own access line, buffered as ours are. */
+function accessLog(file: string): string {
+  return `
+    log_format line escape=json '{"time":"$time_iso8601","request_id":"$request_id","client":"$remote_addr","method":"$request_method",'
+      '"path":"$uri","target":"$upstream_addr","status":$status,"bytes_in":$request_length,"bytes_out":$bytes_sent,'
+      '"duration_s":$request_time,"upstream_s":"$upstream_header_time"}';
+    access_log ${file} line buffer=64k flush=1s;`;
+}
+
+/** @returns the master's process id */
+async function start(lab: Lab, name: string, host: string, port: number, http: string, modules: readonly string[] = []): Promise<number> {
+  const config = lab.write(`nginx-${host}-${port}.conf`, frame(lab, `nginx-${host}-${port}`, http, modules));
+  const running = lab.spawn(name, ["nginx", "-p", lab.directory, "-e", `${config}.error.log`, "-c", config]);
+  await running.untilListening(host, port);
+  return running.pid;
+}
+
+function frame(lab: Lab, id: string, http: string, modules: readonly string[]): string {
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${lab.path(`${id}-${kind}`)};`);
+  return `
+${modules.map((file) => `load_module ${file};`).join("\n")}
+# The scratch directory is the caller's own; a worker of another user could not write there.
+${process.getuid?.() === 0 ? "user root;" : ""}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile ${WORKER_CONNECTIONS + 200};
+pid ${lab.path(`${id}.pid`)};
+events { worker_connections ${WORKER_CONNECTIONS}; }
+http {
+    ${temporary.join("\n    ")}
+    keepalive_requests 1000000000;
+    keepalive_timeout 120s;
+    server_tokens off;
+    ${http}
+}
+`;
+}
