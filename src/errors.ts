@@ -26,11 +26,14 @@ const PUBLIC_TEXT: Record<ErrorCode, string> = {
  */
 export class RouteError extends Error {
   readonly status: number;
+  /** For method_not_allowed: the methods that there are, as `Allow` lists them; null where that is the usual ones. */
+  readonly allow: string | null;
 
-  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string }) {
     super(message, options);
     this.name = "RouteError";
     this.status = STATUS[code];
+    this.allow = options?.allow ?? null;
   }
 
   /** The one line that a client gets as its body; the same for every reason behind one code. */

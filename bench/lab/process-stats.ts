@@ -22,22 +22,12 @@ export function residentBytes(pid: number): number {
   return children(pid).reduce((sum, child) => sum + residentBytes(child), own);
 }
 
-/** The highest resident memory since the start or {@link forgetPeak}, of the process alone, bytes. */
-export function peakBytes(pid: number): number {
-  return kibibytes(readFileSync(`/proc/${pid}/status`, "utf8"), "VmHWM");
-}
-
-/** The peak counts from now on: proc(5), clear_refs, value 5. */
-export function forgetPeak(pid: number): void {
-  writeFileSync(`/proc/${pid}/clear_refs`, "5");
-}
-
-/** How far resident memory rose above what it was before, at its peak, while `work` ran, bytes. */
+/** How far resident memory rose above what it was before, at its peak, while `work` ran, of the process alone, bytes. */
 export async function growthBytes(pid: number, work: () => Promise<void>): Promise<number> {
   forgetPeak(pid);
-  const before = residentBytes(pid);
+  const before = peakBytes(pid);
   await work();
-  return Math.max(0, peakBytes(pid) - before);
+  return peakBytes(pid) - before;
 }
 
 /** Resident memory once it no longer moves by more than a hundredth in a second, or after 15 s, bytes. */
@@ -61,6 +51,16 @@ export function openFilesLimit(): number {
 /** The 1-minute load average. */
 export function loadAverage(): number {
   return Number(readFileSync("/proc/loadavg", "utf8").split(" ")[0]);
+}
+
+/** The highest resident memory since the start or {@link forgetPeak}, bytes. */
+function peakBytes(pid: number): number {
+  return kibibytes(readFileSync(`/proc/${pid}/status`, "utf8"), "VmHWM");
+}
+
+/** The peak is what is resident now: proc(5), clear_refs, value 5. */
+function forgetPeak(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, "5");
 }
 
 function children(pid: number): number[] {

@@ -10,8 +10,10 @@ export type PacedResult = Latency & { readonly sent: number; readonly refused: n
 
 type Destination = { readonly port: number; readonly path: string; readonly connections: number };
 
-const calls = { storm, paced };
+const calls = { storm, paced, stop };
 export type HttpClientCalls = typeof calls;
+
+let isStopping = false;
 
 /** Every token once, as fast as `connections` take them. */
 async function storm({ port, path, connections, tokens }: Destination & { tokens: string[] }): Promise<StormResult> {
@@ -30,37 +32,50 @@ async function storm({ port, path, connections, tokens }: Destination & { tokens
 }
 
 /**
- * `rate` requests a second for `seconds`. When a request is due and no connection is free it waits, and that counts: a server
- * that stands still is seen by all requests that would have come meanwhile, not only by those that it has already.
+ * `rate` requests a second until `stop` is called. When a request is due and no connection is free it waits, and that counts:
+ * a server that stands still is seen by all requests that would have come meanwhile, not only by those that it has already.
  */
-async function paced({ port, path, connections, token, rate, seconds }: Destination & { token: string; rate: number; seconds: number }): Promise<PacedResult> {
-  const free = await openAll(port, connections);
-  const all = [...free];
-  const request = tokenRequest(path, token);
-  const total = Math.round(rate * seconds);
-  const took = new Float64Array(total);
-  const waiting: Array<(connection: Connection) => void> = [];
-  let refused = 0;
-  async function one(index: number): Promise<void> {
-    // From now, not from when it was due: a late timer is this process's delay, not the server's.
-    const begin = performance.now();
-    const connection = free.pop() ?? await new Promise<Connection>((resolve) => waiting.push(resolve));
-    if (await connection.ask(request) !== 200) refused += 1;
-    took[index] = performance.now() - begin;
-    const next = waiting.shift();
-    if (next === undefined) free.push(connection);
-    else next(connection);
-  }
+async function paced({ port, path, connections, token, rate }: Destination & { token: string; rate: number }): Promise<PacedResult> {
+  const load = new PacedLoad(await openAll(port, connections), tokenRequest(path, token));
   const running: Promise<void>[] = [];
   const start = performance.now();
-  while (running.length < total) {
-    const due = Math.min(total, Math.floor((performance.now() - start) / 1000 * rate) + 1);
-    while (running.length < due) running.push(one(running.length));
-    await Bun.sleep(1);
+  for (isStopping = false; !isStopping; await Bun.sleep(1)) {
+    const due = (performance.now() - start) / 1000 * rate;
+    while (running.length < due) running.push(load.send());
   }
   await Promise.all(running);
-  for (const connection of all) connection.close();
-  return { ...latency(took), sent: total, refused };
+  load.close();
+  return { ...latency(Float64Array.from(load.tookMs)), sent: running.length, refused: load.refused };
+}
+
+function stop(): void {
+  isStopping = true;
+}
+
+class PacedLoad {
+  readonly tookMs: number[] = [];
+  refused = 0;
+  readonly #free: Connection[];
+  readonly #waiting: Array<(connection: Connection) => void> = [];
+
+  constructor(private readonly connections: readonly Connection[], private readonly request: string) {
+    this.#free = [...connections];
+  }
+
+  async send(): Promise<void> {
+    // From now, not from when it was due: a late timer is this process's delay, not the server's.
+    const begin = performance.now();
+    const connection = this.#free.pop() ?? await new Promise<Connection>((resolve) => this.#waiting.push(resolve));
+    if (await connection.ask(this.request) !== 200) this.refused += 1;
+    this.tookMs.push(performance.now() - begin);
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(connection);
+    else next(connection);
+  }
+
+  close(): void {
+    for (const connection of this.connections) connection.close();
+  }
 }
 
 function openAll(port: number, count: number): Promise<Connection[]> {

@@ -40,7 +40,7 @@ async function runFirstSeenTokens({ size, command, lab, report }: Bench): Promis
   const host = await freeDesktopAddress();
   await lab.program<HttpPodCalls>("http-pod.ts").call("listen", { host, port: SPAWNER_PORT, body: JSON.stringify({ data: "x".repeat(280) }) });
   const gateway = await startGateway(lab, command);
-  // Per round one storm alone and one beside the cached load; and one of a tenth to warm up.
+  // Per round one storm alone and one beside the cached load; and one to warm up.
   const tokens = await mintTokens(lab, gateway, host, (2 * rounds + 1) * perRound);
   const clients = { storm: lab.program<HttpClientCalls>("http-client.ts"), cached: lab.program<HttpClientCalls>("http-client.ts") };
   await storm(clients, gateway, tokens.splice(0, perRound), report);
@@ -87,22 +87,34 @@ type DisturbanceRun = {
 };
 
 async function disturbance({ rounds, perRound, quietSeconds, report, gateway, clients, tokens, cachedToken }: DisturbanceRun): Promise<void> {
-  const cached = async (seconds: number): Promise<PacedResult> => {
-    const load = { port: gateway.port, path: PATH, connections: CACHED_CONNECTIONS, token: cachedToken, rate: CACHED_RATE, seconds };
-    const result = await clients.cached.call("paced", load);
-    if (result.refused > 0) report.fail(`cached load: ${result.refused} of ${result.sent} requests were refused`);
-    return result;
-  };
-  await cached(quietSeconds);
+  const meanwhile = (work: () => Promise<unknown>): Promise<PacedResult> => cachedLoad(clients, gateway, cachedToken, report, work);
+  await meanwhile(() => Bun.sleep(quietSeconds * 1000));
   const quiet: PacedResult[] = [];
   const stormy: PacedResult[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    quiet.push(await cached(quietSeconds));
-    stormy.push(await duringStorm(() => storm(clients, gateway, tokens.splice(0, perRound), report), cached, perRound));
+    quiet.push(await meanwhile(() => Bun.sleep(quietSeconds * 1000)));
+    stormy.push(await meanwhile(() => storm(clients, gateway, tokens.splice(0, perRound), report)));
   }
   for (const [name, results] of [["cached p99, quiet", quiet], ["cached p99, during a storm", stormy]] as const) {
     report.figure(name, results.map(({ p99Ms }) => p99Ms), " ms", [`p50 ${text(median(results.map(({ p50Ms }) => p50Ms)))} ms`]);
   }
   const found = ratios(stormy.map(({ p99Ms }) => p99Ms), quiet.map(({ p99Ms }) => p99Ms));
   report.bound({ what: "cached p99 during a storm beside quiet", values: found, unit: " x", limit: { below: 5 } });
+}
+
+/** How long cached requests take while `work` is done. */
+async function cachedLoad({ cached }: Clients, { port }: Gateway, token: string, report: Report, work: () => Promise<unknown>): Promise<PacedResult> {
+  const load = cached.call("paced", { port, path: PATH, connections: CACHED_CONNECTIONS, token, rate: CACHED_RATE });
+  await work();
+  await cached.call("stop", undefined);
+  const result = await load;
+  if (result.refused > 0) report.fail(`cached load: ${result.refused} of ${result.sent} requests were refused`);
+  return result;
+}
+
+/** @returns seconds */
+async function storm({ storm: client }: Clients, { port }: Gateway, tokens: string[], report: Report): Promise<number> {
+  const { seconds, refused } = await client.call("storm", { port, path: PATH, connections: STORM_CONNECTIONS, tokens });
+  if (refused > 0) report.fail(`storm: ${refused} of ${tokens.length} new tokens were refused`);
+  return seconds;
 }

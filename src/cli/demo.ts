@@ -3,6 +3,7 @@
 import { DEFAULT_LISTEN, startDemo, type Demo } from "../demo/demo.ts";
 import { Log } from "../lib/log.ts";
 import type { Arguments } from "./args.ts";
+import { listenFlag } from "./serve.ts";
 import type { Command, Io } from "./command.ts";
 
 export const command: Command = {
@@ -24,7 +25,7 @@ export const command: Command = {
 async function demo(args: Arguments, io: Io): Promise<number> {
   const stopped = stopSignal();
   const log = args.has("log") ? new Log("pretty") : undefined;
-  const running = await startDemo({ httpListen: args.require("http"), ...(log && { log }) });
+  const running = await startDemo({ httpListen: listenFlag(args), ...(log && { log }) });
   io.stdout(banner(running));
   await stopped;
   io.stdout("\nstopping\n");

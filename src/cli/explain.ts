@@ -46,7 +46,7 @@ export const command: Command = {
 };
 
 async function explain(args: Arguments, io: Io): Promise<number> {
-  const settings = await loadSettings(settingsOptions(args, io));
+  const settings = await loadSettings({ ...settingsOptions(args, io), allowUnset: true });
   const sweeper = new Sweeper();
   let keys: KeyStore | null = null;
   const open = async (): Promise<DesktopTokens | null> => {
@@ -56,10 +56,15 @@ async function explain(args: Arguments, io: Io): Promise<number> {
     return new DesktopTokens(settings.desktopToken, keys);
   };
   const say = (label: string, text: string): void => io.stdout(`${label.padEnd(9)} ${text}\n`);
-  const tokens = await open();
+  // A route without a token can be explained without keys.
+  let keyFault = "no keys are configured";
+  const tokens = await open().catch((error: Error) => {
+    keyFault = error.message;
+    return null;
+  });
   const snapshot = new Snapshot(settings, tokens, sweeper);
   try {
-    return await walk(args, settings, snapshot, say);
+    return await walk(args, settings, snapshot, say, keyFault);
   } catch (thrown) {
     if (thrown instanceof UsageError) throw thrown;
     const error = asRouteError(thrown);
@@ -75,7 +80,7 @@ async function explain(args: Arguments, io: Io): Promise<number> {
 
 type Say = (label: string, text: string) => void;
 
-async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say): Promise<number> {
+async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say, keyFault: string): Promise<number> {
   let request = readRequest(rawRequest(args), settings.limits);
   say("request", `${request.method} ${request.path}`);
   const match = snapshot.router.match(request.path);
@@ -90,11 +95,11 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
     say("upgrade", "WebSocket, bridged");
   }
   request = withToken(request, args.get("token"), route.tokenSources);
-  const found = await explainToken(request, match, snapshot, say);
+  const found = await explainToken(request, match, snapshot, say, keyFault);
   return await explainTarget(args, request, match, found, snapshot, say);
 }
 
-async function explainToken(request: ClientRequest, match: Match, snapshot: Snapshot, say: Say): Promise<{ found: FoundToken; identity: Identity } | null> {
+async function explainToken(request: ClientRequest, match: Match, snapshot: Snapshot, say: Say, keyFault: string): Promise<{ found: FoundToken; identity: Identity } | null> {
   const sources = match.route.tokenSources;
   if (sources.length === 0) {
     say("token", "none asked for");
@@ -102,7 +107,7 @@ async function explainToken(request: ClientRequest, match: Match, snapshot: Snap
   }
   const found = findToken(sources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
   if (found === null) throw new RouteError("unauthorized", `no token; looked in ${sources.map(sourceName).join(", ")}`);
-  if (snapshot.tokens === null) throw new RouteError("unavailable", "no keys are configured");
+  if (snapshot.tokens === null) throw new RouteError("unavailable", keyFault);
   say("token", `found in ${sourceName(found.source)}`);
   const identity = await snapshot.tokens.identify(found.token);
   const left = identity.expiresAtMs === Infinity ? "never expires" : `expires in ${Math.round((identity.expiresAtMs - Date.now()) / 1000)} s`;

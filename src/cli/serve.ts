@@ -4,6 +4,7 @@
 import { App } from "../app.ts";
 import { loadSettings } from "../config/load.ts";
 import { ConfigError } from "../config/mistake.ts";
+import { parseListenAddress } from "../config/values.ts";
 import { watchSettings } from "../config/watch.ts";
 import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
 import type { Settings } from "../settings.ts";
@@ -72,10 +73,21 @@ export function settingsOptions(args: Arguments, io: Io): Parameters<typeof load
   return {
     env: io.env,
     ...(args.get("config") === undefined ? {} : { file: args.require("config") }),
-    ...(args.get("http") === undefined ? {} : { httpListen: args.require("http") }),
+    ...(args.get("http") === undefined ? {} : { httpListen: listenFlag(args) }),
     ...(format === undefined ? {} : { logFormat: format }),
     allowTargets: args.all("allow-targets").flatMap((list) => list.split(",")).map((entry) => entry.trim()).filter((entry) => entry !== ""),
   };
+}
+
+/** `--http`, checked: a malformed one is wrong usage, not a broken configuration. @throws UsageError */
+export function listenFlag(args: Arguments): string {
+  const text = args.require("http");
+  try {
+    parseListenAddress(text);
+  } catch (error) {
+    throw new UsageError(`--http: ${(error as Error).message}`);
+  }
+  return text;
 }
 
 async function apply(app: App, settings: Settings): Promise<void> {

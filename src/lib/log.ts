@@ -96,12 +96,12 @@ export class Log {
 
   #written(): void {
     this.#writing = false;
-    if (this.#dropped > 0) {
-      const lines = this.#dropped;
-      this.#dropped = 0;
-      this.event("error", "log lines dropped because standard output is not read fast enough", { lines });
-    }
+    // First, so that there is room for the line about those that had none.
     if (this.#pending !== "") this.#flush();
+    if (this.#dropped === 0) return;
+    const lines = this.#dropped;
+    this.#dropped = 0;
+    this.event("error", "log lines dropped because standard output is not read fast enough", { lines });
   }
 }
 

@@ -8,7 +8,9 @@ import type { ClientRequest } from "./request.ts";
 
 export type BuiltinAnswer = { readonly body: string | Blob; readonly contentType: string };
 
-/** @throws RouteError not_found, method_not_allowed */
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`, { allow: "GET, HEAD" });
+  }
 export async function answerBuiltin(service: BuiltinService, request: ClientRequest): Promise<BuiltinAnswer> {
   if (request.method !== "GET" && request.method !== "HEAD") throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`);
   if (service.answer.kind === "text") return { body: service.answer.text, contentType: "text/plain; charset=utf-8" };

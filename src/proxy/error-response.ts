@@ -8,7 +8,7 @@ export function errorResponse(error: RouteError, accept: string | undefined, req
   const headers: [string, string][] = own.map(([name, value]) => [name, value]);
   headers.push(["x-request-id", requestId], ["cache-control", "no-store"]);
   if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
-  if (error.code === "method_not_allowed") headers.push(["allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+  if (error.code === "method_not_allowed") headers.push(["allow", error.allow ?? "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   const wantsPage = accept !== undefined && accept.includes("text/html");
   headers.push(["content-type", wantsPage ? "text/html; charset=utf-8" : "text/plain; charset=utf-8"]);
   return new Response(wantsPage ? page(error, requestId) : `${error.publicText}\n`, { status: error.status, headers });

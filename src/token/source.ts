@@ -46,7 +46,7 @@ function read(source: TokenSource, request: TokenRequest): string | null {
   }
 }
 
-/** An empty header is an absent one, as nginx has it. `Authorization` also serves other schemes: those are no tokens. */
+/** An empty header is an absent one, as nginx has it. `Authorization` also serves other schemes: not tokens. */
 function fromHeader(name: string, value: string | undefined): string | null {
   if (value === undefined || value === "") return null;
   // RFC 9110 section 11.1: the scheme is case-insensitive, spaces follow it.

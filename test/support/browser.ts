@@ -1,7 +1,6 @@
 // The real browser: Debian's Chromium, headless, driven by playwright-core. It talks to nobody but the pages of a test.
 
-import type { Page } from "playwright-core";
-import { type Browser, chromium } from "playwright-core";
+import { type Browser, chromium, type Page } from "playwright-core";
 
 /** null: this machine has none, and its tests are skipped. */
 export const CHROMIUM = Bun.which("chromium");

@@ -2,12 +2,12 @@
 // its own (no TCP port to collide on), and X programs on it. Everything is ended by the process ids that were started here.
 
 import { mkdtempSync, rmSync } from "node:fs";
+import { readdir, readlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import { type Picture, readXwd } from "./display-picture.ts";
 import { eventually } from "./eventually.ts";
-import type { Picture } from "./display-picture.ts";
-import { readXwd } from "./display-picture.ts";
 
 /** Programs that the tests of a remote screen drive. */
 const PROGRAMS = [
@@ -147,7 +147,6 @@ function signalGroup(pid: number, signal: "SIGKILL" | "SIGSTOP"): void {
 
 /** The TCP port that a process listens on; 0 for none. Its sockets by inode (proc(5)). */
 async function listeningPort(pid: number): Promise<number> {
-  const { readdir, readlink } = await import("node:fs/promises");
   const names = await readdir(`/proc/${pid}/fd`).catch(() => []);
   const links = await Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => "")));
   const inodes = new Set(links.map((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1]));

@@ -1,6 +1,6 @@
 // The page of the VNC tests: the real noVNC client on a full window, and what a test asks it to do, as `window.vnc`.
 
-import RFB from "/novnc/core/rfb.js";
+import RFB from "./novnc/core/rfb.js";
 
 /** What happened so far, oldest first: `{ type, ... }`. */
 const events = [];

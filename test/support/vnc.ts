@@ -11,6 +11,10 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>remote screen</title><
 <style>html, body { margin: 0; height: 100%; overflow: hidden; } #screen { width: 100vw; height: 100vh; }</style>
 <div id="screen"></div><script type="module" src="/vnc-page.js"></script>`;
 
+/** No screen: for the sockets beside it. */
+const TAB = `<!doctype html><meta charset="utf-8"><title>tab</title><link rel="icon" href="data:,">
+<script src="/vnc-tab.js"></script>`;
+
 export type Website = { readonly url: string; stop(): Promise<void> };
 
 export function startWebsite(): Website {
@@ -19,6 +23,8 @@ export function startWebsite(): Website {
     routes: {
       "/vnc.html": () => new Response(PAGE, { headers: { "content-type": "text/html" } }),
       "/vnc-page.js": () => new Response(Bun.file(join(import.meta.dir, "vnc-page.js"))),
+      "/tab.html": () => new Response(TAB, { headers: { "content-type": "text/html" } }),
+      "/vnc-tab.js": () => new Response(Bun.file(join(import.meta.dir, "vnc-tab.js"))),
       "/novnc/*": (request) => new Response(Bun.file(join(NOVNC, new URL(request.url).pathname.slice("/novnc/".length)))),
     },
     fetch: () => new Response("no such page\n", { status: 404 }),

@@ -1,0 +1,120 @@
+// WebSocket sessions through /websockify: one that is flooded with 16 KiB frames (a screen that is redrawn), one whose small
+// messages go back and forth (a pointer that is moved), and thousands that nobody uses. nginx beside us is a plain proxy.
+
+import { startGateway } from "../lab/gateway.ts";
+import { freeDesktopAddress, type Program } from "../lab/lab.ts";
+import { nginxMissing, startPlainProxy } from "../lab/nginx.ts";
+import { cpuSeconds, openFilesLimit, settledBytes } from "../lab/process-stats.ts";
+import { type Report, text } from "../lab/report.ts";
+import type { Bench, Scenario, Server } from "../lab/scenario.ts";
+import { median, ratios } from "../lab/statistics.ts";
+import type { WebSocketClientCalls } from "../programs/websocket-client.ts";
+import type { WebSocketPodCalls } from "../programs/websocket-pod.ts";
+
+const SIZES = {
+  full: { rounds: 5, floodBytes: 1024 ** 3, echoes: 3000, idle: 4000, warmIdle: 200 },
+  quick: { rounds: 3, floodBytes: 256 * 1024 ** 2, echoes: 1000, idle: 1000, warmIdle: 100 },
+  tiny: { rounds: 1, floodBytes: 1024 ** 2, echoes: 20, idle: 20, warmIdle: 5 },
+};
+
+const VNC_PORT = 6081;
+const FRAME_BYTES = 16 * 1024;
+const ECHO_BYTES = 64;
+/** What the proxy has open beside two files a session. */
+const OTHER_FILES = 100;
+
+export const websocket: Scenario = {
+  name: "websocket",
+  summary: "16 KiB frames MB/s, 64-byte echo p50, memory of 4,000 idle sessions, against nginx",
+  run: runWebSocket,
+};
+
+type Client = Program<WebSocketClientCalls>;
+type Rounds = { readonly client: Client; readonly servers: readonly Server[]; readonly rounds: number; readonly report: Report };
+
+async function runWebSocket({ size, command, lab, report }: Bench): Promise<void> {
+  const { rounds, floodBytes, echoes, idle, warmIdle } = SIZES[size];
+  report.heading(`websocket: ${text(floodBytes / 1024 ** 2)} MiB in 16 KiB frames, ${text(echoes)} echoes of 64 bytes, ${rounds} interleaved rounds; idle sessions`);
+  const host = await freeDesktopAddress();
+  await lab.program<WebSocketPodCalls>("websocket-pod.ts").call("listen", { host, port: VNC_PORT });
+  const gateway = await startGateway(lab, command);
+  const servers: Server[] = [gateway];
+  if (nginxMissing() === null) servers.push(await startPlainProxy(lab, `http://${host}:${VNC_PORT}/`, `
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection upgrade;
+        proxy_read_timeout 1800s;
+        proxy_send_timeout 1800s;`));
+  else report.skip("WebSocket beside nginx", "nginx is not installed");
+  const client = lab.program<WebSocketClientCalls>("websocket-client.ts");
+  const target = `/websockify?jwt_token=${gateway.token(host)}`;
+  for (const { port } of servers) await client.call("open", { port, target, count: 1 });
+  await bulk({ client, servers, rounds, report }, floodBytes / FRAME_BYTES);
+  await echo({ client, servers, rounds, report }, echoes);
+  await idleSessions({ client, servers, rounds: 1, report }, target, idle, warmIdle);
+  await client.call("cutAll", undefined);
+}
+
+/** One measurement of each server a round, after one of each that does not count. @returns a list for each server */
+async function interleave<T>({ servers, rounds }: Rounds, measure: (server: Server) => Promise<T>): Promise<T[][]> {
+  const seen = servers.map((): T[] => []);
+  for (const server of servers) await measure(server);
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [index, server] of servers.entries()) seen[index]!.push(await measure(server));
+  }
+  return seen;
+}
+
+async function bulk(run: Rounds, frames: number): Promise<void> {
+  const megabytes = frames * FRAME_BYTES / 1e6;
+  const seen = await interleave(run, async ({ pid, port }) => {
+    const before = cpuSeconds(pid);
+    const seconds = await run.client.call("flood", { port, frames, bytes: FRAME_BYTES });
+    return { rate: megabytes / seconds, cpuUs: (cpuSeconds(pid) - before) * 1e6 / megabytes };
+  });
+  const rates = seen.map((rounds) => rounds.map(({ rate }) => rate));
+  for (const [index, { name }] of run.servers.entries()) {
+    run.report.figure(`16 KiB frames, ${name}`, rates[index]!, " MB/s", [`${text(median(seen[index]!.map(({ cpuUs }) => cpuUs)))} us CPU/MB`]);
+  }
+  const [ours, nginx] = rates;
+  if (ours === undefined || nginx === undefined) return;
+  run.report.bound({ what: "16 KiB frames, MB/s beside nginx", values: ratios(ours, nginx), unit: " x", limit: { atLeast: 1.5 } });
+}
+
+async function echo(run: Rounds, rounds: number): Promise<void> {
+  const seen = await interleave(run, ({ port }) => run.client.call("echo", { port, bytes: ECHO_BYTES, rounds }));
+  const p50Us = seen.map((list) => list.map(({ p50Ms }) => p50Ms * 1000));
+  for (const [index, { name }] of run.servers.entries()) {
+    run.report.figure(`64-byte echo, ${name}`, p50Us[index]!, " us p50", [`p99 ${text(median(seen[index]!.map(({ p99Ms }) => p99Ms * 1000)))} us`]);
+  }
+  const [ours, nginx] = p50Us;
+  if (ours === undefined || nginx === undefined) return;
+  run.report.bound({ what: "64-byte echo, p50 beside nginx", values: ratios(ours, nginx), unit: " x", limit: { atMost: 1 } });
+}
+
+async function idleSessions(run: Rounds, target: string, wanted: number, warm: number): Promise<void> {
+  const { client, servers, report } = run;
+  const count = Math.min(wanted, Math.floor((openFilesLimit() - OTHER_FILES) / 2) - warm);
+  if (count < wanted) report.note(`${count} idle sessions instead of ${wanted}: no more open files are allowed (ulimit -Hn)`);
+  const kib: number[] = [];
+  for (const { name, pid, port } of servers) {
+    await client.call("open", { port, target, count: warm });
+    const before = await settledBytes(pid);
+    await client.call("open", { port, target, count });
+    const each = (await settledBytes(pid) - before) / count / 1024;
+    kib.push(each);
+    report.figure(`idle session, ${name}`, [each], ` KiB (of ${text(count)})`);
+    await checkAlive(client, port, name, warm + count, report);
+  }
+  const [ours, nginx] = kib;
+  if (ours === undefined) return;
+  report.bound({ what: "idle session, memory", values: [ours], unit: " KiB", limit: { atMost: 14 } });
+  if (nginx !== undefined) report.bound({ what: "idle session, memory beside nginx", values: [ours / nginx], unit: " x", limit: { below: 1 } });
+}
+
+/** Open is not enough: the newest one must still carry messages. */
+async function checkAlive(client: Client, port: number, name: string, opened: number, report: Report): Promise<void> {
+  const open = await client.call("count", { port });
+  // And the one that the other figures were measured with.
+  if (open < opened + 1) report.fail(`${name}: ${opened + 1 - open} of ${opened + 1} idle sessions were closed`);
+  await client.call("echo", { port, bytes: ECHO_BYTES, rounds: 10 });
+}
