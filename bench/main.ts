@@ -22,6 +22,7 @@ type Wanted = { readonly scenarios: readonly Scenario[]; readonly size: Size; re
 
 /** The scenario that runs, for a signal to end. */
 let current: Lab | null = null;
+let isInterrupted = false;
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void interrupted(signal));
 
@@ -54,7 +55,9 @@ async function run({ scenarios, size, isFromSource }: Wanted): Promise<number> {
   const report = new Report(size !== "tiny", console.log);
   const command = isFromSource ? sourceGateway() : await compiledGateway(console.log);
   describeMachine(size, isFromSource);
-  for (const scenario of scenarios) await runScenario(scenario, size, command, report);
+  for (const scenario of scenarios) {
+    if (!isInterrupted) await runScenario(scenario, size, command, report);
+  }
   console.log(`\n${report.summary}`);
   return report.missed + report.failed === 0 ? 0 : 1;
 }
@@ -65,7 +68,7 @@ async function runScenario(scenario: Scenario, size: Size, command: readonly str
   try {
     await scenario.run({ size, command, lab, report });
   } catch (error) {
-    report.fail(`${scenario.name}: ${error instanceof Error ? error.message : String(error)}`);
+    if (!isInterrupted) report.fail(`${scenario.name}: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -78,6 +81,7 @@ function describeMachine(size: Size, isFromSource: boolean): void {
 }
 
 async function interrupted(signal: "SIGINT" | "SIGTERM"): Promise<never> {
+  isInterrupted = true;
   await current?.[Symbol.asyncDispose]();
   console.error(`\n${signal}: stopped, nothing is left behind`);
   process.exit(signal === "SIGINT" ? 130 : 143);

@@ -111,10 +111,13 @@ export class App {
       changed: () => this.log.info("keys reloaded"),
     });
     try {
-      await keys.load();
+      keys.load();
     } catch (error) {
-      keys.close();
-      throw error;
+      if (settings.desktopToken.requireKeysAtStart) {
+        keys.close();
+        throw error;
+      }
+      this.log.error("keys not loadable: token routes answer 503 until they are", { reason: (error as Error).message });
     }
     keys.watch();
     return { keys, tokens: new DesktopTokens(settings.desktopToken, keys) };

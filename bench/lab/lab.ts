@@ -1,7 +1,7 @@
 // The place where one scenario is measured: a scratch directory and every process started in it. Whoever opens a Lab closes
 // it, and with it ends each process by its own id, newest first, and removes the directory.
 
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,7 +23,7 @@ export class Running {
 
   /** The end of what it complained about. */
   get complaint(): string {
-    return readFileSync(this.stderrFile, "utf8").trim().slice(-2000);
+    return existsSync(this.stderrFile) ? readFileSync(this.stderrFile, "utf8").trim().slice(-2000) : "";
   }
 
   /** @throws Error with its complaint when it ends before it listens, or takes too long */
@@ -38,9 +38,9 @@ export class Running {
 
   async stop(): Promise<void> {
     this.child.kill("SIGTERM");
-    const isEnded = await Promise.race([this.child.exited.then(() => true), Bun.sleep(STOP_LIMIT_MS).then(() => false)]);
-    if (!isEnded) this.child.kill("SIGKILL");
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), STOP_LIMIT_MS);
     await this.child.exited;
+    clearTimeout(timer);
   }
 }
 
@@ -49,17 +49,12 @@ export class Program<Calls extends CallTable> {
   #lastId = 0;
 
   constructor(private readonly running: Running, private readonly waiting: Map<number, (reply: Reply) => void>) {
-    void running.child.exited.then(() => {
-      for (const answer of waiting.values()) answer({ id: 0, error: `${running.name} ended: ${running.complaint}` });
-    });
-  }
-
-  get pid(): number {
-    return this.running.pid;
+    void this.#failWhenEnded();
   }
 
   /** @throws Error what the program threw, or that it ended */
   async call<Name extends keyof Calls & string>(name: Name, argument: Parameters<Calls[Name]>[0]): Promise<Awaited<ReturnType<Calls[Name]>>> {
+    if (this.running.child.exitCode !== null) throw new Error(`${this.running.name} has ended: ${this.running.complaint}`);
     const id = (this.#lastId += 1);
     const { promise, resolve } = Promise.withResolvers<Reply>();
     this.waiting.set(id, resolve);
@@ -68,6 +63,11 @@ export class Program<Calls extends CallTable> {
     this.waiting.delete(id);
     if (reply.error !== undefined) throw new Error(`${this.running.name}, ${name}: ${reply.error}`);
     return reply.value as Awaited<ReturnType<Calls[Name]>>;
+  }
+
+  async #failWhenEnded(): Promise<void> {
+    await this.running.child.exited;
+    for (const [id, answer] of this.waiting) answer({ id, error: `the process ended: ${this.running.complaint}` });
   }
 }
 

@@ -18,7 +18,7 @@ export type Bound = {
   readonly limit: Limit;
 };
 
-const NAME_WIDTH = 30;
+const NAME_WIDTH = 34;
 
 export class Report {
   held = 0;

@@ -34,7 +34,7 @@ export class Connection {
   }
 
   #data(bytes: Buffer): void {
-    this.#text += bytes.latin1Slice(0, bytes.length);
+    this.#text += bytes.toString("latin1");
     const end = this.#text.indexOf("\r\n\r\n");
     if (end < 0) return;
     const length = /\r\ncontent-length: *(\d+)\r\n/i.exec(this.#text.slice(0, end + 2));

@@ -57,7 +57,7 @@ export class HttpReader {
   /** The line feed that ends a chunk, then the size of the next one. The last chunk's empty trailer is taken as its end. */
   #readSizeLine(bytes: Buffer): Buffer {
     const end = bytes.indexOf(LF);
-    this.#sizeLine += bytes.latin1Slice(0, end < 0 ? bytes.length : end);
+    this.#sizeLine += bytes.toString("latin1", 0, end < 0 ? bytes.length : end);
     if (end < 0) return Buffer.alloc(0);
     const line = this.#sizeLine.replace(String.fromCharCode(CR), "");
     this.#sizeLine = "";

@@ -54,7 +54,7 @@ export class WebSocketSession {
   }
 
   #handshake(bytes: Buffer, opened: () => void): void {
-    this.#head += bytes.latin1Slice(0, bytes.length);
+    this.#head += bytes.toString("latin1");
     const end = this.#head.indexOf("\r\n\r\n");
     if (end < 0) return;
     if (!this.#head.startsWith("HTTP/1.1 101")) return this.onError(new Error(`no upgrade: ${this.#head.slice(0, 60)}`));

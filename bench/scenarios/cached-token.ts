@@ -91,7 +91,7 @@ function forget(seen: Seen): void {
 function describe(report: Report, { server, rate, p99Ms, cpuUs, requests, lines, errors }: Seen): void {
   const cpu = summarize(cpuUs).median;
   report.figure(server.name, rate, " req/s", [
-    `p99 ${text(median(p99Ms))} ms`, `${text(cpu)} us CPU/request (${text(cpu * median(rate) / 1e4)}% of a core)`, `${lines} log lines`,
+    `p99 ${text(median(p99Ms))} ms`, `${text(cpu)} us CPU/request (${text(cpu * median(rate) / 1e4)}% of a core)`, `${text(lines)} log lines for ${text(requests)} requests`,
   ]);
   if (errors > 0) report.fail(`${server.name}: ${errors} of ${requests} requests failed`);
   if (lines < requests) report.fail(`${server.name}: ${lines} log lines for ${requests} requests`);
@@ -100,7 +100,10 @@ function describe(report: Report, { server, rate, p99Ms, cpuUs, requests, lines,
 function judge(report: Report, seen: readonly Seen[]): void {
   const [ours, ...peers] = seen as [Seen, ...Seen[]];
   const byName = (name: string): Seen | undefined => peers.find(({ server }) => server.name === name);
-  for (const { server, rate } of peers) report.figure(`ours / ${server.name}`, ratios(ours.rate, rate), " x");
+  for (const { server, rate, cpuUs } of peers) {
+    const cpu = ratios(ours.cpuUs, cpuUs);
+    report.figure(`ours / ${server.name}`, ratios(ours.rate, rate), " x req/s", [`${text(median(cpu))} x CPU/request`]);
+  }
   const lua = byName(LUA);
   const closing = byName(LUA_CLOSING);
   if (lua === undefined || closing === undefined) return;

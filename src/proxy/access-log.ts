@@ -25,9 +25,16 @@ export type AccessEntry = {
   readonly reason: string | null;
 };
 
+const QUOTED = 10_000;
+/** Nothing that JSON would escape. */
+const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
+
 export class AccessLog {
   #second = 0;
   #prefix = "";
+
+  /** Names and addresses as JSON: there are few, and each request writes three. */
+  readonly #quoted = new Map<string | null, string>([[null, "null"]]);
 
   constructor(private readonly log: Log, private readonly format: "json" | "pretty", private readonly now: () => number = Date.now) {}
 
@@ -38,9 +45,18 @@ export class AccessLog {
   #json(e: AccessEntry): string {
     const upstream = e.upstreamMs === null ? "null" : tenths(e.upstreamMs);
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
-      + `"path":${JSON.stringify(e.path)},"route":${text(e.route)},"service":${text(e.service)},"target":${text(e.target)},"status":${e.status},`
-      + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${text(e.tokenHash)}`
+      + `"path":${PLAIN.test(e.path) ? `"${e.path}"` : JSON.stringify(e.path)},"route":${this.#quote(e.route)},"service":${this.#quote(e.service)},"target":${this.#quote(e.target)},"status":${e.status},`
+      + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${e.tokenHash === null ? "null" : `"${e.tokenHash}"`}`
       + `${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+  }
+
+  #quote(name: string | null): string {
+    const known = this.#quoted.get(name);
+    if (known !== undefined) return known;
+    if (this.#quoted.size >= QUOTED) this.#quoted.clear();
+    const quoted = JSON.stringify(name);
+    this.#quoted.set(name, quoted);
+    return quoted;
   }
 
   #pretty(e: AccessEntry): string {
@@ -65,6 +81,3 @@ function tenths(ms: number): number {
   return Math.round(ms * 10) / 10;
 }
 
-function text(value: string | null): string {
-  return value === null ? "null" : JSON.stringify(value);
-}

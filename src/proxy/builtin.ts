@@ -8,11 +8,11 @@ import type { ClientRequest } from "./request.ts";
 
 export type BuiltinAnswer = { readonly body: string | Blob; readonly contentType: string };
 
+/** @throws RouteError not_found, method_not_allowed */
+export async function answerBuiltin(service: BuiltinService, request: ClientRequest): Promise<BuiltinAnswer> {
   if (request.method !== "GET" && request.method !== "HEAD") {
     throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`, { allow: "GET, HEAD" });
   }
-export async function answerBuiltin(service: BuiltinService, request: ClientRequest): Promise<BuiltinAnswer> {
-  if (request.method !== "GET" && request.method !== "HEAD") throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`);
   if (service.answer.kind === "text") return { body: service.answer.text, contentType: "text/plain; charset=utf-8" };
   if (service.answer.root === null) throw new RouteError("not_found", "no webroot is configured");
   const file = Bun.file(await fileBelow(service.answer.root, request.path));

@@ -5,13 +5,12 @@ import type { Server, ServerWebSocket } from "bun";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity } from "../identity.ts";
 import type { Log } from "../lib/log.ts";
-import type { Match } from "../router/router.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import {
   BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
-import { ProtocolError } from "../upstream/response-head.ts";
+import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
@@ -22,7 +21,7 @@ import { requestBody } from "./request-body.ts";
 import { type Passage, upstreamHead } from "./passage.ts";
 import { readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
-import { type HeaderPairs, responseHeaders } from "./response-headers.ts";
+import type { ClientHeaders } from "./response-headers.ts";
 import { clientLocation } from "./rewrite.ts";
 import { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
@@ -69,11 +68,9 @@ export class Proxy {
     const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, this.snapshot);
     this.#running += 1;
     try {
-      const answer = this.#admit(visit, server);
-      if (!(answer instanceof Promise)) return this.#done(visit, answer);
-      return answer.then((response) => this.#done(visit, response), (error) => this.#done(visit, this.#refuse(visit, error)));
+      return this.#admit(visit, server);
     } catch (error) {
-      return this.#done(visit, this.#refuse(visit, error));
+      return this.#refuse(visit, error);
     }
   }
 
@@ -114,7 +111,7 @@ export class Proxy {
     if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
     const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
     const identity = snapshot.tokens.identify(found.token);
-    if (identity instanceof Promise) return identity.then((proven) => this.#resolve(journey, proven, server));
+    if (identity instanceof Promise) return this.#after(visit, identity, (proven) => this.#resolve(journey, proven, server));
     return this.#resolve(journey, identity, server);
   }
 
@@ -124,11 +121,11 @@ export class Proxy {
     const { visit, snapshot, match } = journey;
     const service = match.route.service;
     if (identity !== null) visit.tokenHash = identity.tokenHash;
-    if (service.kind === "builtin") return this.#builtin(journey);
+    if (service.kind === "builtin") return this.#after(visit, this.#builtin(journey), (response) => this.#done(visit, response));
     if (service.kind === "fixed") return this.#forward(journey, snapshot.targets.fixed(service), server);
     if (identity === null) throw new RouteError("internal", "a target service without a token");
     const target = snapshot.targets.target(service, match, identity);
-    if (target instanceof Promise) return target.then((found) => this.#forward(journey, found, server));
+    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, found, server));
     return this.#forward(journey, target, server);
   }
 
@@ -136,7 +133,7 @@ export class Proxy {
     const { visit, snapshot, request, match } = journey;
     if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
     const answer = await answerBuiltin(match.route.service, request);
-    const headers = responseHeaders([["content-type", answer.contentType]], snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
+    const headers = snapshot.responseHeaders.make([["content-type", answer.contentType]], visit.requestId).pairs;
     visit.finish(200, typeof answer.body === "string" ? answer.body.length : answer.body.size);
     return new Response(answer.body, { headers });
   }
@@ -145,11 +142,11 @@ export class Proxy {
 
   #forward(journey: Journey, target: Target, server: GatewayServer): Answer {
     journey.visit.target = target.key;
-    if (journey.isUpgrade) return this.#bridge(journey, target, server);
+    if (journey.isUpgrade) return this.#after(journey.visit, this.#bridge(journey, target, server), (response) => this.#done(journey.visit, response));
     const { visit, request, match } = journey;
     const body = requestBody(visit.raw, request, match.route.bodyLimitBytes);
     if (body.content instanceof Promise) {
-      return body.content.then((bytes) => {
+      return this.#after(visit, body.content, (bytes) => {
         visit.bytesIn = bytes.length;
         return this.#exchange(journey, target, bytes, body.framing, false);
       });
@@ -157,28 +154,29 @@ export class Proxy {
     return this.#exchange(journey, target, body.content, body.framing, body.isChunked);
   }
 
-  #exchange(journey: Journey, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response> {
+  #exchange(journey: Journey, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
     const { visit, request, match } = journey;
     visit.upstreamStartedMs = performance.now();
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
+      const refuse = (error: Error): void => resolve(this.#refuse(visit, error));
       journey.snapshot.pool.exchange(target, {
         method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
         bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, watcher: visit,
       }, (response) => {
         try {
-          resolve(this.#respond(journey, target, response));
+          resolve(this.#done(visit, this.#respond(journey, target, response)));
         } catch (error) {
-          reject(error as Error);
+          refuse(error as Error);
         }
-      }, reject);
+      }, refuse);
     });
   }
 
   #respond(journey: Journey, target: Target, response: UpstreamResponse): Response {
-    const { visit, snapshot, match } = journey;
+    const { visit } = journey;
     visit.answered();
     const { status, contentLength } = response.head;
-    const headers = responseHeaders(withLocation(response.head.headers, match, target), snapshot.ownHeaders, snapshot.ownHeaderNames, visit.requestId);
+    const { pairs, isTyped } = this.#headers(journey, target, response.head);
     const body = response.body;
     if (body instanceof ReadableStream) {
       this.#running += 1;
@@ -187,19 +185,28 @@ export class Proxy {
         visit.reason = error.message;
         visit.finish(status, 0);
       }).finally(() => { this.#running -= 1; });
-      return new Response(body, { status, headers });
+      return new Response(body, { status, headers: pairs });
     }
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
     // knows, Bun.serve would say 0 unless it is told otherwise.
     if (body === null && status !== 204) {
-      if (contentLength !== null) headers.push(["content-length", String(contentLength)]);
-      else if (visit.raw.method === "HEAD") headers.push(["transfer-encoding", "chunked"]);
+      const length: [string, string][] = contentLength !== null ? [["content-length", String(contentLength)]]
+        : visit.raw.method === "HEAD" ? [["transfer-encoding", "chunked"]] : [];
+      visit.finish(status, 0);
+      return new Response(null, { status, headers: [...pairs, ...length] });
     }
     visit.finish(status, body?.length ?? 0);
-    if (body === null || body.length === 0 || headers.some(([name]) => name === "content-type")) {
-      return new Response(body as Uint8Array<ArrayBuffer> | null, { status, headers });
+    const bytes = body as Uint8Array<ArrayBuffer> | null;
+    return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers: pairs });
+  }
+
+  #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {
+    const { visit, snapshot, match } = journey;
+    if (match.route.service.kind !== "fixed" || !head.headers.some(([name]) => name === "location")) {
+      return snapshot.responseHeaders.of(head, visit.requestId);
     }
-    return new Response(unlabelled(body as Uint8Array<ArrayBuffer>), { status, headers });
+    const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value) : value]);
+    return snapshot.responseHeaders.make(headers, visit.requestId);
   }
 
   // ---- bridge
@@ -218,6 +225,10 @@ export class Proxy {
       messageLimitBytes: settings.websocket.messageLimitBytes, watcher: visit,
     }, this.sweeper);
     visit.answered();
+    if (this.#draining) {
+      upstream.terminate();
+      throw new RouteError("unavailable", "shutting down");
+    }
     const session = new Session(upstream, match.route.compressText, match.route.idleTimeoutMs, (ended, end) => {
       this.sessions.delete(ended);
       visit.bytesIn = end.bytesIn;
@@ -236,6 +247,11 @@ export class Proxy {
 
   // ---- the end of a request
 
+  /** Goes on when something has been waited for. What `next` answers is done; what fails before that is refused here. */
+  #after<T>(visit: Visit, waited: Promise<T>, next: (value: T) => Answer): Promise<Response | undefined> {
+    return waited.then(next).catch((error: unknown) => this.#refuse(visit, error));
+  }
+
   #done(visit: Visit, response: Response | undefined): Response | undefined {
     this.#running -= 1;
     // Bun.serve dates every answer but that to HEAD.
@@ -243,7 +259,7 @@ export class Proxy {
     return response;
   }
 
-  #refuse(visit: Visit, thrown: unknown): Response {
+  #refuse(visit: Visit, thrown: unknown): Response | undefined {
     const error = asRouteError(upstreamError(thrown));
     visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
@@ -251,7 +267,7 @@ export class Proxy {
     const response = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
     visit.finish(isGone ? 499 : error.status, isGone ? 0 : error.publicText.length + 1);
-    return response;
+    return this.#done(visit, response);
   }
 }
 
@@ -259,7 +275,8 @@ export class Proxy {
 export const websocketHandlers = {
   open(ws: ServerWebSocket<Session>) { ws.data.opened(ws); },
   message(ws: ServerWebSocket<Session>, message: string | Buffer) { ws.data.clientMessage(ws, message); },
-  pong(ws: ServerWebSocket<Session>) { ws.data.clientPong(); },
+  ping(ws: ServerWebSocket<Session>) { ws.data.clientAlive(); },
+  pong(ws: ServerWebSocket<Session>) { ws.data.clientAlive(); },
   drain(ws: ServerWebSocket<Session>) { ws.data.clientDrained(ws); },
   close(ws: ServerWebSocket<Session>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
@@ -275,11 +292,6 @@ function unlabelled(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
       controller.close();
     },
   });
-}
-
-function withLocation(headers: HeaderPairs, match: Match, target: Target): HeaderPairs {
-  if (match.route.service.kind !== "fixed") return headers;
-  return headers.map((pair) => pair[0] === "location" ? [pair[0], clientLocation(match, target.authority, pair[1])] : pair);
 }
 
 /** For the log: a token in the path never gets there, nor does anything else that looks like one. */

@@ -32,8 +32,9 @@ export class Session implements UpstreamEvents {
   #clientMissed = 0;
   #upstreamMissed = 0;
   #ended = false;
-  /** Messages of one read are sent corked: one system call for many small frames. */
   #reason: string | null = null;
+  /** The close frame that the client gets when it has taken what waits before it. */
+  #farewell: { readonly code: number; readonly reason: string } | null = null;
 
   constructor(
     upstream: UpstreamWebSocket,
@@ -64,15 +65,18 @@ export class Session implements UpstreamEvents {
     }
   }
 
-  clientPong(): void {
+  /** A ping, which Bun answers, or a pong. */
+  clientAlive(): void {
     this.#clientMissed = 0;
   }
 
   /** The kernel took what was queued towards the client. */
   clientDrained(ws: ServerWebSocket<Session>): void {
     this.#clientMissed = 0;
+    if (this.#farewell !== null) return this.#takeLeave(ws);
     if (!this.#upstreamPaused || ws.getBufferedAmount() > CLIENT_QUEUE_BYTES / 2) return;
     this.#upstreamPaused = false;
+    this.#upstreamMissed = 0;
     this.#upstream?.resume();
   }
 
@@ -88,10 +92,9 @@ export class Session implements UpstreamEvents {
 
   message(data: Buffer, isText: boolean): void {
     const ws = this.#ws;
-    if (ws === null) return;
+    if (ws === null || this.#upstream === null) return;
     this.bytesOut += data.length;
     this.lastDataMs = performance.now();
-    this.#upstreamMissed = 0;
     const sent = isText
       ? ws.sendText(data.toString("utf8"), this.compressText && data.length >= COMPRESS_FROM_BYTES)
       : ws.sendBinary(data);
@@ -102,31 +105,28 @@ export class Session implements UpstreamEvents {
   }
 
   ping(data: Buffer): void {
-    this.#upstreamMissed = 0;
     this.#upstream?.sendPong(data);
   }
 
-  pong(): void {
-    this.#upstreamMissed = 0;
-  }
+  /** `beat` asks the connection itself, which sees every byte. */
+  pong(): void {}
 
   drained(): void {
     if (!this.#clientPaused) return;
     this.#clientPaused = false;
+    this.#clientMissed = 0;
     this.#ws?.resume();
   }
 
   /** A close frame of the upstream: answered to it, told to the client. */
   close(code: number, reason: string): void {
     this.#upstream?.sendClose(code, "");
-    this.#closeClient(code, reason);
-    this.#end(code);
+    this.#dismiss(code, reason);
   }
 
   gone(error: Error | null): void {
-    this.#reason = error === null ? null : error.message;
-    this.#closeClient(1011, "");
-    this.#end(1011);
+    if (error !== null && this.#upstream !== null) this.#reason = error.message;
+    this.#dismiss(1011, "");
   }
 
   // ---- the proxy's own reasons
@@ -141,11 +141,14 @@ export class Session implements UpstreamEvents {
 
   /** One beat of keep-alive: asks both sides for a sign of life and ends the session of one that stays silent. */
   beat(settings: WebSocketSettings, nowMs: number): void {
-    if (this.idleTimeoutMs > 0 && nowMs - this.lastDataMs >= this.idleTimeoutMs) return this.shut(1001, "idle");
-    // A paused leg is not read, so its pongs cannot be seen; the other leg, which does not drain, is the one to judge.
-    if (!this.#clientPaused && this.#clientMissed >= settings.missedPongs) return this.#silent("client");
-    if (!this.#upstreamPaused && this.#upstreamMissed >= settings.missedPongs) return this.#silent("upstream");
+    if (this.#farewell === null && this.idleTimeoutMs > 0 && nowMs - this.lastDataMs >= this.idleTimeoutMs) return this.shut(1001, "idle");
+    if (this.#upstream?.showedLife()) this.#upstreamMissed = 0;
+    // A paused leg is not read, so its pongs cannot be seen; the other leg, which does not drain, is the one to judge. When
+    // both are paused, both are judged, by what they take.
+    if ((!this.#clientPaused || this.#upstreamPaused) && this.#clientMissed >= settings.missedPongs) return this.#silent("client");
     this.#clientMissed += 1;
+    if (this.#upstream === null) return;
+    if ((!this.#upstreamPaused || this.#clientPaused) && this.#upstreamMissed >= settings.missedPongs) return this.#silent("upstream");
     this.#upstreamMissed += 1;
     this.#ws?.ping();
     this.#upstream?.sendPing();
@@ -153,18 +156,37 @@ export class Session implements UpstreamEvents {
 
   #silent(side: "client" | "upstream"): void {
     this.#reason = `${side} silent`;
+    this.#upstream?.sendClose(1001, "");
+    if (side === "upstream") return this.#dismiss(1011, "");
     const ws = this.#ws;
     this.#ws = null;
-    this.#upstream?.sendClose(1001, "");
-    if (side === "client") ws?.terminate();
-    else ws?.close(1011, "");
+    ws?.terminate();
     this.#end(1006);
+  }
+
+  /** The upstream is done with; the client first gets what waits for it, because Bun cuts a closed session after four seconds. */
+  #dismiss(code: number, reason: string): void {
+    if (this.#upstream === null) return;
+    this.#upstream.end();
+    this.#upstream = null;
+    if (this.#clientPaused) this.#ws?.resume();
+    this.#clientPaused = false;
+    this.#farewell = { code, reason };
+    if (this.#ws !== null) this.#takeLeave(this.#ws);
+    else this.#end(code);
+  }
+
+  #takeLeave(ws: ServerWebSocket<Session>): void {
+    if (this.#farewell === null || ws.getBufferedAmount() > 0) return;
+    const { code, reason } = this.#farewell;
+    this.#closeClient(code, reason);
+    this.#end(code);
   }
 
   #closeClient(code: number, reason: string): void {
     const ws = this.#ws;
     this.#ws = null;
-    if (this.#upstreamPaused || this.#clientPaused) ws?.resume();
+    if (this.#clientPaused) ws?.resume();
     // Bun writes an empty close frame for 1006: what a peer that gave no code must be answered with.
     if (isSendableCode(code)) ws?.close(code, reason);
     else ws?.close(1006);

@@ -15,14 +15,14 @@ import { HttpPool } from "../upstream/http-pool.ts";
 import { TargetGuard } from "./guard.ts";
 import type { ClientRequest } from "./request.ts";
 import { TargetResolver } from "./resolve.ts";
-import type { HeaderPairs } from "./response-headers.ts";
+import { type HeaderPairs, ResponseHeaders } from "./response-headers.ts";
 
 export class Snapshot {
   readonly router: Router;
   readonly targets: TargetResolver;
   readonly trustedProxies: CidrSet;
   readonly ownHeaders: HeaderPairs;
-  readonly ownHeaderNames: ReadonlySet<string>;
+  readonly responseHeaders: ResponseHeaders;
   readonly names: NameResolver;
   readonly pool: HttpPool;
   /** Every header that some route reads a token from, in lower case. */
@@ -37,7 +37,7 @@ export class Snapshot {
     this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names);
     this.trustedProxies = new CidrSet(settings.trustedProxies);
     this.ownHeaders = settings.responseHeaders;
-    this.ownHeaderNames = new Set(settings.responseHeaders.map(([name]) => name));
+    this.responseHeaders = new ResponseHeaders(settings.responseHeaders);
     const sources = settings.routes.flatMap((route) => route.tokenSources);
     this.#tokenHeaderNames = [...new Set(sources.flatMap((source) => (source.kind === "header" ? [source.name.toLowerCase()] : [])))];
     for (const route of settings.routes) this.#allowedClients.set(route, new CidrSet(route.allowedClients));
@@ -50,7 +50,8 @@ export class Snapshot {
   /** Headers that carry the token of this request, whichever of them it was read from. */
   tokenHeaders(request: ClientRequest, found: FoundToken): readonly string[] {
     const source = found.source.kind === "header" ? found.source.name.toLowerCase() : null;
-    return this.#tokenHeaderNames.filter((name) => name === source || request.headers[name]?.includes(found.token) === true);
+    const isIn = (name: string): boolean => name === source || request.headers[name]?.includes(found.token) === true;
+    return this.#tokenHeaderNames.some(isIn) ? this.#tokenHeaderNames.filter(isIn) : NONE;
   }
 
   /** Lets go of what the next snapshot did not take over. */
@@ -59,6 +60,8 @@ export class Snapshot {
     if (next?.pool !== this.pool) this.pool.retire();
   }
 }
+
+const NONE: readonly string[] = [];
 
 function poolSettings(settings: Settings): ConstructorParameters<typeof HttpPool>[0] {
   const { responseBufferBytes, responseBufferTotalBytes } = settings.limits;

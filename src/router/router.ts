@@ -13,7 +13,7 @@ export type Match = {
 };
 
 type Segment = { readonly kind: "literal"; readonly text: string } | { readonly kind: "one" | "rest"; readonly name: string };
-type Pattern = { readonly route: Route; readonly segments: readonly Segment[] };
+type Pattern = { readonly route: Route; readonly segments: readonly Segment[]; /** What every path of the pattern starts with. */ readonly start: string };
 
 export class Router {
   readonly #exact = new Map<string, Match>();
@@ -28,7 +28,7 @@ export class Router {
     for (const route of routes) {
       const match = { route, pathToken: null, pathPort: null, rest: null };
       if (route.match.kind === "exact") this.#exact.set(route.match.path, match);
-      else if (route.match.kind === "pattern") patterns.push({ route, segments: parsePattern(route.match.path) });
+      else if (route.match.kind === "pattern") patterns.push({ route, segments: parsePattern(route.match.path), start: (route.match.path.split("{")[0] ?? "").replace(/\/$/, "") });
       else this.#prefixes.set(route.match.path, match);
       if (route.match.kind === "prefix") depth = Math.max(depth, route.match.path.split("/").length);
     }
@@ -43,7 +43,7 @@ export class Router {
   #matchPattern(path: string): Match | null {
     if (this.#patterns.length === 0) return null;
     for (const pattern of this.#patterns) {
-      const match = matchSegments(pattern, path);
+      const match = path.startsWith(pattern.start) ? matchSegments(pattern, path) : null;
       if (match !== null) return match;
     }
     return null;

@@ -49,6 +49,8 @@ function read(source: TokenSource, request: TokenRequest): string | null {
 /** An empty header is an absent one, as nginx has it. `Authorization` also serves other schemes: not tokens. */
 function fromHeader(name: string, value: string | undefined): string | null {
   if (value === undefined || value === "") return null;
+  // The usual spelling, without an expression.
+  if (value.startsWith("Bearer ") && value.charCodeAt(7) !== 32) return value.slice(7);
   // RFC 9110 section 11.1: the scheme is case-insensitive, spaces follow it.
   const scheme = /^bearer(?: +|$)/i.exec(value);
   if (scheme !== null) return value.slice(scheme[0].length);

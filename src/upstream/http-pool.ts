@@ -7,6 +7,7 @@ import { Dial } from "./dial.ts";
 import { ConnectError, isIdempotent, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError } from "./exchange.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { BufferBudget } from "./response-body.ts";
+import { ResponseHeadMemo } from "./response-head.ts";
 
 export type HttpPoolSettings = {
   readonly connectTimeoutMs: number;
@@ -38,6 +39,7 @@ export class HttpPool implements Sweepable {
       writeTimeoutMs: settings.writeTimeoutMs,
       bufferBytes: settings.responseBufferBytes,
       budget: new BufferBudget(settings.responseBufferTotalBytes),
+      heads: new ResponseHeadMemo(),
     };
   }
 

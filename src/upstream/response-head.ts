@@ -47,18 +47,44 @@ const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: .*)?$/;
  * @throws ProtocolError on anything that is not one well-formed, unambiguously framed head of at most 64 KiB
  */
 export function parseResponseHead(bytes: Buffer, method: string): ResponseHead | null {
-  const end = bytes.indexOf("\r\n\r\n");
-  if (end < 0) {
-    if (bytes.length > HEAD_LIMIT_BYTES) throw new ProtocolError("response head over 64 KiB");
-    return null;
-  }
-  if (end > HEAD_LIMIT_BYTES) throw new ProtocolError("response head over 64 KiB");
-  const text = bytes.toString("latin1", 0, end);
-  if (FORBIDDEN.test(text)) throw new ProtocolError("control character in response head");
-  return parseHeadText(text, end + 4, method);
+  const end = headEnd(bytes);
+  return end < 0 ? null : parseHeadText(bytes.toString("latin1", 0, end), method);
 }
 
-function parseHeadText(text: string, end: number, method: string): ResponseHead {
+/** Where the blank line after the head begins, or -1 when it has not come yet. @throws ProtocolError over 64 KiB */
+function headEnd(bytes: Buffer): number {
+  const end = bytes.indexOf("\r\n\r\n");
+  if (end > HEAD_LIMIT_BYTES || (end < 0 && bytes.length > HEAD_LIMIT_BYTES)) throw new ProtocolError("response head over 64 KiB");
+  return end;
+}
+
+/** A head that was seen lately need not be parsed again; what is longer is rare and not worth the memory. */
+const MEMO_HEADS = 256;
+const MEMO_BYTES = 2048;
+
+/**
+ * Parses like {@link parseResponseHead} and remembers: services answer most requests with the same few heads, which differ
+ * once a second (Date). The same value is handed out again, so what is derived from it can be kept with it.
+ */
+export class ResponseHeadMemo {
+  readonly #heads = new Map<string, ResponseHead>();
+
+  parse(bytes: Buffer, method: string): ResponseHead | null {
+    const end = headEnd(bytes);
+    if (end < 0) return null;
+    const text = bytes.toString("latin1", 0, end);
+    if (method === "HEAD" || end > MEMO_BYTES) return parseHeadText(text, method);
+    const known = this.#heads.get(text);
+    if (known !== undefined) return known;
+    const head = parseHeadText(text, method);
+    if (this.#heads.size >= MEMO_HEADS) this.#heads.clear();
+    this.#heads.set(text, head);
+    return head;
+  }
+}
+
+function parseHeadText(text: string, method: string): ResponseHead {
+  if (FORBIDDEN.test(text)) throw new ProtocolError("control character in response head");
   let lineEnd = text.indexOf("\r\n");
   const line = STATUS_LINE.exec(lineEnd < 0 ? text : text.slice(0, lineEnd));
   if (line === null) throw new ProtocolError("malformed status line");
@@ -90,7 +116,7 @@ function parseHeadText(text: string, end: number, method: string): ResponseHead 
   const framing = frame(status, method, contentLength, coding);
   const persistent = line[1] === "1" ? !options.includes("close") : options.includes("keep-alive");
   return {
-    status, framing, contentLength, end,
+    status, framing, contentLength, end: text.length + 4,
     headers: options.length === 0 ? headers : headers.filter(([name]) => !options.includes(name)),
     keepAlive: persistent && framing.kind !== "close",
   };

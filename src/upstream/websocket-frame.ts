@@ -31,10 +31,10 @@ export class FrameReader {
   #payload: Buffer | null = null;
   #filled = 0;
   #first = 0;
-  /** Earlier fragments of a message and its opcode. */
-  #fragments: Buffer[] | null = null;
-  #opcode = 0;
+  /** What is there of a fragmented message, and its opcode. One growing piece of memory: fragments may be tiny or empty. */
+  #message: Buffer | null = null;
   #messageBytes = 0;
+  #opcode = 0;
 
   constructor(private readonly limitBytes: number) {}
 
@@ -108,7 +108,7 @@ export class FrameReader {
       return;
     }
     if (opcode > 2) throw new FrameError(1002, "unknown opcode");
-    if ((opcode === Opcode.continuation) !== (this.#fragments !== null)) throw new FrameError(1002, "fragments out of order");
+    if ((opcode === Opcode.continuation) !== (this.#message !== null)) throw new FrameError(1002, "fragments out of order");
     if (this.#messageBytes + length > this.limitBytes) throw new FrameError(1009, "message over the limit");
   }
 
@@ -117,16 +117,27 @@ export class FrameReader {
     if (opcode === Opcode.ping) return sink.ping(data);
     if (opcode === Opcode.pong) return sink.pong();
     if (opcode === Opcode.close) return this.#takeClose(data, sink);
-    if ((first & 0x80) !== 0 && this.#fragments === null) return deliver(opcode, data, sink);
-    this.#opcode = this.#fragments === null ? opcode : this.#opcode;
-    this.#fragments ??= [];
-    this.#fragments.push(Buffer.from(data));
-    this.#messageBytes += data.length;
+    if ((first & 0x80) !== 0 && this.#message === null) return deliver(opcode, data, sink);
+    if (this.#message === null) this.#opcode = opcode;
+    const room = this.#append(this.#message ?? EMPTY, data);
+    this.#message = room;
     if ((first & 0x80) === 0) return;
-    const message = Buffer.concat(this.#fragments);
-    this.#fragments = null;
+    const message = room.subarray(0, this.#messageBytes);
+    this.#message = null;
     this.#messageBytes = 0;
     deliver(this.#opcode, message, sink);
+  }
+
+  #append(message: Buffer, data: Buffer): Buffer {
+    const bytes = this.#messageBytes + data.length;
+    let room = message;
+    if (bytes > message.length) {
+      room = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * message.length));
+      message.copy(room, 0, 0, this.#messageBytes);
+    }
+    data.copy(room, this.#messageBytes);
+    this.#messageBytes = bytes;
+    return room;
   }
 
   #takeClose(data: Buffer, sink: FrameSink): void {

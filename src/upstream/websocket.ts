@@ -32,8 +32,13 @@ export type WebSocketDial = {
   readonly watcher: Pick<ExchangeWatcher, "slow">;
 };
 
-/** Between our close frame and the end of the connection (RFC 6455 section 7.1.1 lets the server close first). */
-const LINGER_MS = 2000;
+/**
+ * Between our close frame, or the last sign that an upstream reads what came before it, and the cut. RFC 6455 section 7.1.1
+ * lets the server close first; what it has not read by the time of a cut is lost.
+ */
+const LINGER_MS = 10_000;
+/** Pongs are left out while so much waits: RFC 6455 section 5.5.3 asks for an answer to the latest ping only. */
+const PONG_QUEUE_BYTES = 64 * 1024;
 
 export interface UpstreamEvents extends FrameSink {
   /** All bytes that waited were taken by the kernel. */
@@ -77,6 +82,7 @@ export class UpstreamWebSocket implements Sweepable {
   #sweeper: Sweeper;
   #ended = false;
   #lingerUntilMs = Infinity;
+  #wasAlive = false;
 
   constructor(request: WebSocketDial, sweeper: Sweeper, resolve: Handshake["resolve"], reject: Handshake["reject"]) {
     this.#sweeper = sweeper;
@@ -146,6 +152,7 @@ export class UpstreamWebSocket implements Sweepable {
 
   received(chunk: Buffer): void {
     if (this.#handshake !== null) return this.#readHandshake(this.#handshake, chunk);
+    this.#wasAlive = true;
     if (this.#events === null) {
       if (!this.#ended) this.#incoming = this.#incoming === null ? chunk : Buffer.concat([this.#incoming, chunk]);
       return;
@@ -170,7 +177,7 @@ export class UpstreamWebSocket implements Sweepable {
   }
 
   sendPong(data: Uint8Array): void {
-    this.#write(encodeFrame(Opcode.pong, data));
+    if ((this.#outgoing?.pendingBytes ?? 0) < PONG_QUEUE_BYTES) this.#write(encodeFrame(Opcode.pong, data));
   }
 
   sendClose(code: number, reason: string): void {
@@ -185,16 +192,22 @@ export class UpstreamWebSocket implements Sweepable {
     this.#socket?.resume();
   }
 
-  /** Closes in order; an upstream that does not take its leave within {@link LINGER_MS} is cut. */
+  /** Whether the upstream sent or took a byte since the last call: a message that takes its time is a sign of life, too. */
+  showedLife(): boolean {
+    const was = this.#wasAlive;
+    this.#wasAlive = false;
+    return was;
+  }
+
+  /** Closes in order, after what waits was taken; an upstream that does neither take it nor its leave is cut. */
   end(): void {
     this.#events = null;
     this.#ended = true;
     if (this.#socket === null) return;
-    if ((this.#outgoing?.pendingBytes ?? 0) > 0) return this.terminate();
     this.#lingerUntilMs = performance.now() + LINGER_MS;
     this.#sweeper.add(this);
     this.#socket.resume();
-    this.#socket.end();
+    if ((this.#outgoing?.pendingBytes ?? 0) === 0) this.#socket.end();
   }
 
   terminate(): void {
@@ -221,10 +234,13 @@ export class UpstreamWebSocket implements Sweepable {
   drained(): void {
     const outgoing = this.#outgoing;
     if (outgoing === null || this.#socket === null) return;
+    this.#wasAlive = true;
+    if (this.#ended) this.#lingerUntilMs = performance.now() + LINGER_MS;
     if (!outgoing.drain(this.#socket) || outgoing.pendingBytes > 0) return;
     // Idle sessions keep no queue.
     this.#outgoing = null;
-    this.#events?.drained();
+    if (this.#ended) this.#socket.end();
+    else this.#events?.drained();
   }
 
   closed(error: Error | null): void {

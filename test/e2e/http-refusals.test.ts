@@ -2,7 +2,8 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
-import { renameSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { mintDesktopToken, signToken } from "../../src/token/mint.ts";
 import { type Answer, ask, Cluster, converse, head } from "../support/http.ts";
@@ -312,16 +313,27 @@ routes: [{ path: /, service: full }]
 });
 
 describe("503", () => {
-  test("keys that cannot be loaded, when the start does not ask for them", async () => {
-    const other = await Cluster.start({ env: { ROUTE_REQUIRE_KEYS_AT_START: "false", JWT_DESKTOP_SIGNING_PUBLIC_KEY: join("/", "nowhere", "key.pem") } });
+  test("keys that cannot be loaded, when the start does not ask for them, until they can be read", async () => {
+    const keys = cluster.router.keys;
+    const directory = mkdtempSync(join(tmpdir(), "route-keys-"));
+    const other = await Cluster.start({ env: { ROUTE_REQUIRE_KEYS_AT_START: "false", JWT_DESKTOP_SIGNING_PUBLIC_KEY: join(directory, "late.pem") } });
     try {
-      const answer = await ask(other.port, head("GET", "/filer", [other.bearer()]));
-      expectRefusal(answer, 503, "service unavailable");
+      const request = head("GET", "/filer", [other.bearer()]);
+      expectRefusal(await ask(other.port, request), 503, "service unavailable");
       expect((await ask(other.port, head("GET", "/API"))).status).toBe(200);
       expect((await ask(other.port, head("GET", "/healthz"))).status).toBe(200);
+      writeFileSync(join(directory, "late.pem"), keys.signingPublicKey);
+      let { status } = await ask(other.port, request);
+      for (const until = Date.now() + 10_000; status === 503 && Date.now() < until; { status } = await ask(other.port, request)) await Bun.sleep(20);
+      expect(status).toBe(200);
     } finally {
       await other.stop();
+      rmSync(directory, { recursive: true });
     }
+  });
+
+  test("is not for a start that asks for its keys: there is none", async () => {
+    await expect(Cluster.start({ env: { JWT_DESKTOP_SIGNING_PUBLIC_KEY: join("/", "nowhere", "key.pem") } })).rejects.toThrow("cannot load signing public key");
   });
 
   test("keys that vanish while running stay in use", async () => {

@@ -169,9 +169,9 @@ describe("a side that does not take its leave", () => {
     const both = await bridge();
     both.pod.send(OP.close, closeData(1000));
     await both.client.ended();
-    both.client.socket.allowHalfOpen = true;
-    await both.client.until(() => both.client.isClosed, 4000);
-  });
+    // Bun's own limit, four to eight seconds: the test stays, in case that goes away.
+    await both.client.until(() => both.client.isClosed, 12_000);
+  }, 15_000);
 });
 
 describe("bytes before a close", () => {

@@ -17,7 +17,9 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 /** A page in a profile of its own, one CSS pixel one screen pixel; `problems` collects its uncaught errors. */
-export async function openPage(browser: Browser, url: string, size: { width: number; height: number }, problems: string[]): Promise<Page> {
+export async function openPage(
+  browser: Browser, url: string, size: { width: number; height: number }, problems: string[],
+): Promise<Page> {
   const page = await (await browser.newContext({ viewport: size, deviceScaleFactor: 1 })).newPage();
   page.on("pageerror", (error) => problems.push(error.message));
   await page.goto(url);

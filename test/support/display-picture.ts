@@ -19,7 +19,8 @@ export function countOf(picture: Picture, color: string): number {
 export function difference(a: Picture, b: Picture): string {
   if (a.width !== b.width || a.height !== b.height) return `${a.width}x${a.height} and ${b.width}x${b.height}`;
   if (Buffer.compare(a.rgba, b.rgba) === 0) return "";
-  const pixels = Array.from({ length: a.width * a.height }, (_, i) => i).filter((i) => colorAt(a, i, 0) !== colorAt(b, i, 0));
+  const all = Array.from({ length: a.width * a.height }, (_, index) => index);
+  const pixels = all.filter((index) => colorAt(a, index, 0) !== colorAt(b, index, 0));
   const first = pixels[0] ?? 0;
   const [x, y] = [first % a.width, Math.floor(first / a.width)];
   return `${pixels.length} pixels, the first at ${x},${y}: ${colorAt(a, x, y)} and ${colorAt(b, x, y)}`;
@@ -28,16 +29,17 @@ export function difference(a: Picture, b: Picture): string {
 /** An X window dump of a true-colour screen (XWDFile.h): 25 numbers of 32 bits, the window's name, colours, then the pixels. */
 export function readXwd(dump: Buffer): Picture {
   const field = (index: number): number => dump.readUInt32BE(index * 4);
-  const [headerBytes, width, height, bitsPerPixel, bytesPerLine, colors] = [field(0), field(4), field(5), field(11), field(12), field(19)];
+  const [headerBytes, width, height] = [field(0), field(4), field(5)];
+  const [bitsPerPixel, bytesPerLine, colors] = [field(11), field(12), field(19)];
   const isBgrx = field(7) === 0 && bitsPerPixel === 32 && field(14) === 0xff0000 && field(16) === 0xff;
   if (!isBgrx) throw new Error(`unexpected pixel format: ${bitsPerPixel} bits, red mask ${field(14).toString(16)}`);
-  const rgba = new Uint8Array(width! * height! * 4);
-  const start = headerBytes! + colors! * 12;
-  for (let y = 0; y < height!; y += 1) {
-    for (let x = 0; x < width!; x += 1) {
-      const from = start + y * bytesPerLine! + x * 4;
-      rgba.set([dump[from + 2]!, dump[from + 1]!, dump[from]!, 255], (y * width! + x) * 4);
+  const rgba = new Uint8Array(width * height * 4);
+  const start = headerBytes + colors * 12;
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
+      const from = start + y * bytesPerLine + x * 4;
+      rgba.set([dump[from + 2]!, dump[from + 1]!, dump[from]!, 255], (y * width + x) * 4);
     }
   }
-  return { width: width!, height: height!, rgba };
+  return { width: width, height: height, rgba };
 }

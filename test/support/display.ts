@@ -48,8 +48,10 @@ export class Display {
 
   /** Runs an X program to its end. @returns what it printed */
   async run(...command: string[]): Promise<Buffer> {
-    const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: this.#env, timeout: 10_000 });
-    const [output, complaint] = await Promise.all([new Response(child.stdout).arrayBuffer(), new Response(child.stderr).text()]);
+    const child = Bun.spawn(command, {
+      stdin: "ignore", stdout: "pipe", stderr: "pipe", env: this.#env, timeout: 10_000,
+    });
+    const [output, complaint] = await Promise.all([child.stdout.bytes(), child.stderr.text()]);
     if ((await child.exited) !== 0) throw new Error(`${command[0]} failed: ${complaint.trim()}`);
     return Buffer.from(output);
   }
@@ -69,9 +71,9 @@ export class Display {
     return Bun.file(this.file(name)).text();
   }
 
-  /** Until a program of that class shows its window. */
-  async shown(windowClass: string): Promise<void> {
-    await this.run("xdotool", "search", "--sync", "--onlyvisible", "--class", windowClass);
+  /** Until a program shows its window. */
+  async shown(by: "class" | "name", wanted: string): Promise<void> {
+    await this.run("xdotool", "search", "--sync", "--onlyvisible", `--${by}`, wanted);
   }
 
   /** What is on the screen, from the X server itself. */
@@ -127,8 +129,11 @@ export async function startWebsockify(display: Display, address: string, port = 
     await child.exited;
   };
   try {
-    const bound = await eventually("websockify to listen", () => listeningPort(child.pid), (found) => found !== 0 || child.exitCode !== null);
-    if (bound === 0) throw new Error(`websockify ended with ${child.exitCode}: ${await display.output("websockify.log")}`);
+    const isOver = (found: number) => found !== 0 || child.exitCode !== null;
+    const bound = await eventually("websockify to listen", () => listeningPort(child.pid), isOver);
+    if (bound === 0) {
+      throw new Error(`websockify ended with ${child.exitCode}: ${await display.output("websockify.log")}`);
+    }
     return { port: bound, freeze: () => signalGroup(child.pid, "SIGSTOP"), stop };
   } catch (error) {
     await stop();

@@ -12,7 +12,9 @@ export async function eventually<T>(
   for (;;) {
     const found = await look();
     if (isRight(found)) return found;
-    if (performance.now() > deadlineMs) throw new Error(`waited ${timeoutMs} ms in vain for ${what}; last seen: ${shown(found)}`);
+    if (performance.now() > deadlineMs) {
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}; last seen: ${shown(found)}`);
+    }
     await Bun.sleep(LOOK_MS);
   }
 }

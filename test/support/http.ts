@@ -38,6 +38,22 @@ export async function converse(
   }
 }
 
+/** Sends one request after the other's answer, all on one connection. Ends early when the connection does. */
+export async function inTurn(port: number, requests: ReadonlyArray<string | Buffer>, timeoutMs = 5000): Promise<Conversation> {
+  const methods = requests.map((request) => request.toString("latin1").split(" ", 1)[0] ?? "");
+  const client = await RawClient.open(port);
+  try {
+    for (const [i, request] of requests.entries()) {
+      if (client.isClosed) break;
+      client.write(request);
+      await client.until(() => client.isClosed || readAnswers(client.text, methods).length > i, timeoutMs);
+    }
+    return { answers: readAnswers(client.text, methods), isClosed: client.isClosed, text: client.text };
+  } finally {
+    client.close();
+  }
+}
+
 /** Sends one request and gives its answer. */
 export async function ask(port: number, bytes: string | Buffer, timeoutMs = 5000): Promise<Answer> {
   const { answers, text } = await converse(port, bytes, { methods: [bytes.toString("latin1").split(" ", 1)[0] ?? ""], timeoutMs });
@@ -118,7 +134,13 @@ export class Cluster {
       ...pod.env, PYOS_FQDN: "127.0.1.2", PYOS_SERVICE_PORT: String(services.port("pyos")), WEBSITE_URL: url("website"),
       CONSOLE_URL: url("console"), SPEEDTEST_URL: url("speedtest"), ...options.env,
     };
-    return new Cluster(pod, services, await TestRouter.start({ ...options, env }));
+    try {
+      return new Cluster(pod, services, await TestRouter.start({ ...options, env }));
+    } catch (error) {
+      pod.stop();
+      services.stop();
+      throw error;
+    }
   }
 
   get port(): number {

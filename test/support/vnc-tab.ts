@@ -40,7 +40,8 @@ export class Tab {
   }
 
   post(path: string, token: string): Promise<{ status: number; text: string }> {
-    return this.page.evaluate((request) => (globalThis as unknown as PageWindow).tab.post(request.path, request.token), { path, token });
+    const request = { path, token };
+    return this.page.evaluate((sent) => (globalThis as unknown as PageWindow).tab.post(sent.path, sent.token), request);
   }
 
   messages(): Promise<string[]> {

@@ -1,0 +1,80 @@
+// The bench as its user meets it, at the smallest size: it measures, it judges nothing, it leaves nothing behind. No figure is
+// asserted; how fast something is on a busy machine is not a matter for tests.
+
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const MAIN = join(import.meta.dir, "../../bench/main.ts");
+
+/** Where the bench makes its scratch directories: a directory of this test's own. */
+let scratch = "";
+
+beforeEach(() => {
+  scratch = realpathSync(mkdtempSync(join(tmpdir(), "route-bench-test-")));
+});
+
+afterEach(() => rmSync(scratch, { recursive: true }));
+
+describe("bench", () => {
+  test("moves bytes through the router and prints figures and bounds", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "transfer");
+    expect(stdout).toMatch(/identical +route-gateway, upload: 8388608 bytes, SHA-256/);
+    expect(stdout).toMatch(/identical +route-gateway, download: 8388608 bytes, SHA-256/);
+    expect(stdout).toMatch(/download, route-gateway +[\d,.]+ MB\/s/);
+    expect(stdout).toMatch(/not judged slow reader, growth of the process: at most 8 MiB; found [\d,.-]+ MiB/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, \d skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test("leaves nothing behind when it is interrupted", async () => {
+    const child = start("--tiny", "--from-source", "transfer");
+    const reader = child.stdout.getReader();
+    const decoder = new TextDecoder();
+    let text = "";
+    // Printed once both ends and the router are running.
+    while (!text.includes("identical")) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+    }
+    expect(leftBehind().processes).not.toBeEmpty();
+    child.kill("SIGINT");
+    expect(await child.exited).toBe(130);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test("refuses a scenario that it does not know and suggests the nearest", async () => {
+    const { code, stderr } = await bench("websockets");
+    expect(stderr).toContain('unknown scenario "websockets" (did you mean "websocket"?)');
+    expect(code).toBe(2);
+  });
+});
+
+function start(...words: string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+  const command = [process.execPath, MAIN, ...words];
+  return Bun.spawn(command, { env: { ...process.env, TMPDIR: scratch }, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+}
+
+async function bench(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = start(...words);
+  const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, stdout, stderr };
+}
+
+/** Scratch files, and processes: all that the bench starts work in its scratch directory. */
+function leftBehind(): { files: string[]; processes: string[] } {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return { files: readdirSync(scratch), processes: pids.filter((pid) => workingDirectory(pid).startsWith(scratch)) };
+}
+
+function workingDirectory(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    // It has ended in the meantime, or is somebody else's.
+    return "";
+  }
+}
