@@ -44,7 +44,8 @@ function parse(argv: readonly string[]): Wanted | string {
   const names = SCENARIOS.map(({ name }) => name);
   for (const word of argv) {
     const known = word.startsWith("-") ? FLAGS : names;
-    if (!known.includes(word)) return `unknown ${word.startsWith("-") ? "flag" : "scenario"} "${word}"${suggestion(word, known)}; see --help`;
+    const kind = word.startsWith("-") ? "flag" : "scenario";
+    if (!known.includes(word)) return `unknown ${kind} "${word}"${suggestion(word, known)}; see --help`;
   }
   const scenarios = SCENARIOS.filter(({ name }) => argv.includes(name));
   const size = argv.includes("--tiny") ? "tiny" : argv.includes("--quick") ? "quick" : "full";
@@ -75,8 +76,11 @@ async function runScenario(scenario: Scenario, size: Size, command: readonly str
 function describeMachine(size: Size, isFromSource: boolean): void {
   const cores = cpus();
   const load = loadAverage();
-  console.log(`${size} size, route-gateway ${isFromSource ? "from its sources" : "compiled"}; ${cores.length} x ${cores[0]?.model ?? "?"}; load average ${load}`);
-  if (load > cores.length / 4) console.log("the machine is busy with other things: trust ratios more than figures, and wide spreads not at all");
+  const form = isFromSource ? "from its sources" : "compiled";
+  console.log(`${size} size, route-gateway ${form}; ${cores.length} x ${cores[0]?.model ?? "?"}; load average ${load}`);
+  if (load > cores.length / 4) {
+    console.log("the machine is busy with other things: trust ratios more than figures, and wide spreads not at all");
+  }
   if (size === "tiny") console.log("this size shows that the harness works and nothing else: bounds are not judged");
 }
 

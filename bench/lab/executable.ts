@@ -13,7 +13,9 @@ const SOURCES = new Bun.Glob("{src/**,build.ts,routes.yaml,package.json}");
 export async function compiledGateway(print: (line: string) => void): Promise<readonly string[]> {
   if (modifiedMs(EXECUTABLE) < newestSourceMs()) {
     print("building dist/route-gateway: a source is newer");
-    const build = Bun.spawn([process.execPath, "build.ts", "--native"], { cwd: ROOT, stdin: "ignore", stdout: "ignore", stderr: "inherit" });
+    const build = Bun.spawn([process.execPath, "build.ts", "--native"], {
+      cwd: ROOT, stdin: "ignore", stdout: "ignore", stderr: "inherit",
+    });
     if (await build.exited !== 0) throw new Error(`cannot build dist/route-gateway: exit code ${build.exitCode}`);
   }
   return [EXECUTABLE];

@@ -11,7 +11,8 @@ export function haproxyMissing(): string | null {
 export async function startHaproxy(lab: Lab, target: string, targetPort: number): Promise<Server> {
   const port = await freePort();
   const log = lab.path("haproxy.log");
-  const running = lab.spawn("haproxy", ["haproxy", "-db", "-f", lab.write("haproxy.cfg", config(port, target, targetPort))], { stdout: log });
+  const file = lab.write("haproxy.cfg", config(port, target, targetPort));
+  const running = lab.spawn("haproxy", ["haproxy", "-db", "-f", file], { stdout: log });
   await running.untilListening("127.0.0.1", port);
   return { name: "haproxy, plain", pid: running.pid, port, log };
 }

@@ -53,7 +53,9 @@ export class Program<Calls extends CallTable> {
   }
 
   /** @throws Error what the program threw, or that it ended */
-  async call<Name extends keyof Calls & string>(name: Name, argument: Parameters<Calls[Name]>[0]): Promise<Awaited<ReturnType<Calls[Name]>>> {
+  async call<Name extends keyof Calls & string>(
+    name: Name, argument: Parameters<Calls[Name]>[0],
+  ): Promise<Awaited<ReturnType<Calls[Name]>>> {
     if (this.running.child.exitCode !== null) throw new Error(`${this.running.name} has ended: ${this.running.complaint}`);
     const id = (this.#lastId += 1);
     const { promise, resolve } = Promise.withResolvers<Reply>();
@@ -71,6 +73,13 @@ export class Program<Calls extends CallTable> {
   }
 }
 
+type SpawnOptions = {
+  readonly env?: Record<string, string>;
+  /** File that is appended to; none: nowhere. */
+  readonly stdout?: string;
+  readonly ipc?: (reply: Reply) => void;
+};
+
 export class Lab implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "route-bench-"));
   #running: Running[] = [];
@@ -86,9 +95,8 @@ export class Lab implements AsyncDisposable {
     return join(this.directory, name);
   }
 
-  /** @param stdout file that is appended to; none: nowhere */
-  spawn(name: string, command: readonly string[], { env = {}, stdout }: { env?: Record<string, string>; stdout?: string } = {}): Running {
-    return this.#spawn(name, command, { env, ...(stdout === undefined ? {} : { stdout }) });
+  spawn(name: string, command: readonly string[], options: Omit<SpawnOptions, "ipc"> = {}): Running {
+    return this.#spawn(name, command, options);
   }
 
   /** @param file in ../programs/ */
@@ -115,7 +123,7 @@ export class Lab implements AsyncDisposable {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #spawn(name: string, command: readonly string[], options: { env?: Record<string, string>; stdout?: string; ipc?: (reply: Reply) => void }): Running {
+  #spawn(name: string, command: readonly string[], options: SpawnOptions): Running {
     if (this.#closed !== null) throw new Error(`cannot start ${name}: the lab is closed`);
     const stderrFile = this.path(`${this.#running.length}-${name.replaceAll(/[^\w.-]+/g, "-")}.stderr`);
     // Appending, so that a log can be emptied between two rounds.

@@ -4,7 +4,8 @@ import { answerCalls } from "../lab/calls.ts";
 
 const calls = {
   listen({ host, port, body }: { host: string; port: number; body: string }): void {
-    Bun.serve({ hostname: host, port, reusePort: false, fetch: () => new Response(body, { headers: { "Content-Type": "application/json" } }) });
+    const headers = { "Content-Type": "application/json" };
+    Bun.serve({ hostname: host, port, reusePort: false, fetch: () => new Response(body, { headers }) });
   },
 };
 export type HttpPodCalls = typeof calls;

@@ -14,7 +14,11 @@ export class HttpReader {
   #isChunked = false;
   #sizeLine = "";
 
-  constructor(private readonly onHead: (head: string) => void, private readonly onBody: (bytes: Buffer) => void, private readonly onEnd: () => void) {}
+  constructor(
+    private readonly onHead: (head: string) => void,
+    private readonly onBody: (bytes: Buffer) => void,
+    private readonly onEnd: () => void,
+  ) {}
 
   data(bytes: Buffer): void {
     let rest = this.head === "" ? this.#readHead(bytes) : bytes;

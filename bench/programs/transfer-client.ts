@@ -23,7 +23,9 @@ async function upload({ port, token, bytes, check }: Transfer): Promise<Uploaded
   let answer = "";
   const reader = new HttpReader(requireOk(reject), (piece) => void (answer += piece.toString()), () => resolve(answer));
   const start = performance.now();
-  const socket = await connect(port, { onData: (piece) => reader.data(piece), onDrain: (socket) => void writer.write(socket), onClose: reject });
+  const socket = await connect(port, {
+    onData: (piece) => reader.data(piece), onDrain: (socket) => void writer.write(socket), onClose: reject,
+  });
   socket.write(head("PUT", `/filer?check=${check}`, token, `Content-Type: application/octet-stream\r\nContent-Length: ${bytes}\r\n`));
   writer.write(socket);
   const receipt = JSON.parse(await done) as Receipt;

@@ -10,7 +10,10 @@ const calls = {
   listen({ host, port }: { host: string; port: number }): void {
     Bun.serve<Session>({
       hostname: host, port, reusePort: false,
-      fetch: (request, server) => server.upgrade(request, { data: { message: new Uint8Array(0), left: 0 } }) ? undefined : new Response("upgrade\n", { status: 426 }),
+      fetch(request, server) {
+        const data = { message: new Uint8Array(0), left: 0 };
+        return server.upgrade(request, { data }) ? undefined : new Response("upgrade\n", { status: 426 });
+      },
       websocket: {
         idleTimeout: 0, perMessageDeflate: false,
         // Bounded by not going on after -1; nothing may be dropped.

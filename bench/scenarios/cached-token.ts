@@ -32,13 +32,22 @@ export const cachedToken: Scenario = {
 };
 
 /** What was seen of one server, one entry a round. */
-type Seen = { readonly server: Server; readonly rate: number[]; readonly p99Ms: number[]; readonly cpuUs: number[]; requests: number; lines: number; errors: number };
+type Seen = {
+  readonly server: Server;
+  readonly rate: number[];
+  readonly p99Ms: number[];
+  readonly cpuUs: number[];
+  requests: number;
+  lines: number;
+  errors: number;
+};
 
 async function runCachedToken({ size, command, lab, report }: Bench): Promise<void> {
   const missing = wrkMissing() ?? nginxMissing();
   if (missing !== null) return report.skip("cached token", missing);
   const { rounds, seconds, warmupSeconds } = SIZES[size];
-  report.heading(`cached token: 300-byte JSON, ${CONNECTIONS} connections, ${rounds} interleaved rounds of ${seconds} s, access logs on`);
+  const load = `300-byte JSON, ${CONNECTIONS} connections, ${rounds} interleaved rounds of ${seconds} s`;
+  report.heading(`cached token: ${load}, access logs on`);
   const { token, servers } = await startServers(lab, command, report);
   const seen = servers.map((server): Seen => ({ server, rate: [], p99Ms: [], cpuUs: [], requests: 0, lines: 0, errors: 0 }));
   for (const one of seen) await measure(lab, one, token, warmupSeconds);
@@ -73,7 +82,8 @@ async function measure(lab: Lab, seen: Seen, token: string, seconds: number): Pr
   const { pid, port, log } = seen.server;
   const headers = { Authorization: `Bearer ${token}` };
   const cpuBefore = cpuSeconds(pid);
-  const load = await runWrk(lab, { url: `http://127.0.0.1:${port}/spawner/applications`, headers, connections: CONNECTIONS, seconds });
+  const url = `http://127.0.0.1:${port}/spawner/applications`;
+  const load = await runWrk(lab, { url, headers, connections: CONNECTIONS, seconds });
   seen.cpuUs.push((cpuSeconds(pid) - cpuBefore) * 1e6 / load.requests);
   seen.rate.push(load.requests / load.seconds);
   seen.p99Ms.push(load.p99Ms);
@@ -91,7 +101,9 @@ function forget(seen: Seen): void {
 function describe(report: Report, { server, rate, p99Ms, cpuUs, requests, lines, errors }: Seen): void {
   const cpu = summarize(cpuUs).median;
   report.figure(server.name, rate, " req/s", [
-    `p99 ${text(median(p99Ms))} ms`, `${text(cpu)} us CPU/request (${text(cpu * median(rate) / 1e4)}% of a core)`, `${text(lines)} log lines for ${text(requests)} requests`,
+    `p99 ${text(median(p99Ms))} ms`,
+    `${text(cpu)} us CPU/request (${text(cpu * median(rate) / 1e4)}% of a core)`,
+    `${text(lines)} log lines for ${text(requests)} requests`,
   ]);
   if (errors > 0) report.fail(`${server.name}: ${errors} of ${requests} requests failed`);
   if (lines < requests) report.fail(`${server.name}: ${lines} log lines for ${requests} requests`);
@@ -107,7 +119,9 @@ function judge(report: Report, seen: readonly Seen[]): void {
   const lua = byName(LUA);
   const closing = byName(LUA_CLOSING);
   if (lua === undefined || closing === undefined) return;
-  report.bound({ what: `requests/s beside ${LUA}`, values: ratios(ours.rate, lua.rate), unit: " x", limit: { atLeast: 1 } });
-  report.bound({ what: `requests/s beside ${LUA_CLOSING}`, values: ratios(ours.rate, closing.rate), unit: " x", limit: { atLeast: 3 } });
-  report.bound({ what: `p99 beside ${LUA}`, values: ratios(ours.p99Ms, lua.p99Ms), unit: " x", limit: { atMost: 1 } });
+  const unit = " x";
+  const beside = { lua: ratios(ours.rate, lua.rate), closing: ratios(ours.rate, closing.rate) };
+  report.bound({ what: `requests/s beside ${LUA}`, values: beside.lua, unit, limit: { atLeast: 1 } });
+  report.bound({ what: `requests/s beside ${LUA_CLOSING}`, values: beside.closing, unit, limit: { atLeast: 3 } });
+  report.bound({ what: `p99 beside ${LUA}`, values: ratios(ours.p99Ms, lua.p99Ms), unit, limit: { atMost: 1 } });
 }

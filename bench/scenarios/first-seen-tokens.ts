@@ -36,13 +36,16 @@ type Clients = { readonly storm: Program<HttpClientCalls>; readonly cached: Prog
 
 async function runFirstSeenTokens({ size, command, lab, report }: Bench): Promise<void> {
   const { rounds, tokens: perRound, opensslSeconds, quietSeconds } = SIZES[size];
-  report.heading(`first-seen tokens: RSA-2048, ${STORM_CONNECTIONS} connections, ${rounds} rounds of ${text(perRound)} tokens, cached load ${CACHED_RATE}/s`);
+  const load = `${STORM_CONNECTIONS} connections, ${rounds} rounds of ${text(perRound)} tokens`;
+  report.heading(`first-seen tokens: RSA-2048, ${load}, cached load ${CACHED_RATE}/s`);
   const host = await freeDesktopAddress();
-  await lab.program<HttpPodCalls>("http-pod.ts").call("listen", { host, port: SPAWNER_PORT, body: JSON.stringify({ data: "x".repeat(280) }) });
+  const body = JSON.stringify({ data: "x".repeat(280) });
+  await lab.program<HttpPodCalls>("http-pod.ts").call("listen", { host, port: SPAWNER_PORT, body });
   const gateway = await startGateway(lab, command);
   // Per round one storm alone and one beside the cached load; and one to warm up.
   const tokens = await mintTokens(lab, gateway, host, (2 * rounds + 1) * perRound);
-  const clients = { storm: lab.program<HttpClientCalls>("http-client.ts"), cached: lab.program<HttpClientCalls>("http-client.ts") };
+  const client = (): Program<HttpClientCalls> => lab.program("http-client.ts");
+  const clients = { storm: client(), cached: client() };
   await storm(clients, gateway, tokens.splice(0, perRound), report);
   await rate({ rounds, perRound, opensslSeconds, lab, report, gateway, clients, tokens });
   await disturbance({ rounds, perRound, quietSeconds, report, gateway, clients, tokens, cachedToken: gateway.token(host) });
@@ -86,7 +89,8 @@ type DisturbanceRun = {
   readonly report: Report; readonly gateway: Gateway; readonly clients: Clients; readonly tokens: string[]; readonly cachedToken: string;
 };
 
-async function disturbance({ rounds, perRound, quietSeconds, report, gateway, clients, tokens, cachedToken }: DisturbanceRun): Promise<void> {
+async function disturbance(run: DisturbanceRun): Promise<void> {
+  const { rounds, perRound, quietSeconds, report, gateway, clients, tokens, cachedToken } = run;
   const meanwhile = (work: () => Promise<unknown>): Promise<PacedResult> => cachedLoad(clients, gateway, cachedToken, report, work);
   await meanwhile(() => Bun.sleep(quietSeconds * 1000));
   const quiet: PacedResult[] = [];
@@ -103,7 +107,9 @@ async function disturbance({ rounds, perRound, quietSeconds, report, gateway, cl
 }
 
 /** How long cached requests take while `work` is done. */
-async function cachedLoad({ cached }: Clients, { port }: Gateway, token: string, report: Report, work: () => Promise<unknown>): Promise<PacedResult> {
+async function cachedLoad(
+  { cached }: Clients, { port }: Gateway, token: string, report: Report, work: () => Promise<unknown>,
+): Promise<PacedResult> {
   const load = cached.call("paced", { port, path: PATH, connections: CACHED_CONNECTIONS, token, rate: CACHED_RATE });
   await work();
   await cached.call("stop", undefined);

@@ -33,7 +33,9 @@ async function runStart({ size, command, lab, report }: Bench): Promise<void> {
   report.bound({ what: "idle memory (Rss)", values: idleMb, unit: " MB", limit: { atMost: 60 } });
 }
 
-async function oneStart(lab: Lab, command: readonly string[], keys: Keys, idleMs: number): Promise<{ answerMs: number; idleBytes: number }> {
+type Seen = { readonly answerMs: number; readonly idleBytes: number };
+
+async function oneStart(lab: Lab, command: readonly string[], keys: Keys, idleMs: number): Promise<Seen> {
   const port = await freePort();
   const begin = performance.now();
   const { running } = spawnGateway(lab, command, keys, port);

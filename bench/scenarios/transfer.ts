@@ -31,11 +31,17 @@ export const transfer: Scenario = {
 };
 
 type Direction = "upload" | "download";
-type Ends = { readonly client: Program<TransferClientCalls>; readonly pod: Program<TransferPodCalls>; readonly token: string; readonly report: Report };
+type Ends = {
+  readonly client: Program<TransferClientCalls>;
+  readonly pod: Program<TransferPodCalls>;
+  readonly token: string;
+  readonly report: Report;
+};
 
 async function runTransfer({ size, command, lab, report }: Bench): Promise<void> {
   const { wholeBytes, rounds, roundBytes, slowSeconds } = SIZES[size];
-  report.heading(`transfer: ${text(wholeBytes / GIB)} GiB through /filer up and down, then ${rounds} interleaved rounds of ${text(roundBytes / GIB)} GiB`);
+  const then = `${rounds} interleaved rounds of ${text(roundBytes / GIB)} GiB`;
+  report.heading(`transfer: ${text(wholeBytes / GIB)} GiB through /filer up and down, then ${then}`);
   const host = await freeDesktopAddress();
   const pod = lab.program<TransferPodCalls>("transfer-pod.ts");
   await pod.call("listen", { host, port: FILER_PORT });
@@ -57,7 +63,8 @@ async function runTransfer({ size, command, lab, report }: Bench): Promise<void>
 }
 
 /** @returns MB/s */
-async function move({ client, pod, token, report }: Ends, direction: Direction, { name, port }: Server, bytes: number, check: Check): Promise<number> {
+async function move(ends: Ends, direction: Direction, { name, port }: Server, bytes: number, check: Check): Promise<number> {
+  const { client, pod, token, report } = ends;
   const wanted = { port, token, bytes, check };
   if (direction === "upload") {
     const { seconds, sha256, receipt } = await client.call("upload", wanted);
@@ -73,7 +80,8 @@ type Arrived = { readonly bytes: number; readonly isExact: boolean; readonly sha
 
 function verify(report: Report, what: string, bytes: number, arrived: Arrived, sent: string | null): void {
   if (arrived.bytes !== bytes) report.fail(`${what}: ${arrived.bytes} of ${bytes} bytes arrived`);
-  else if (!arrived.isExact || arrived.sha256 !== sent) report.fail(`${what}: other bytes arrived (SHA-256 ${arrived.sha256}) than were sent (${sent})`);
+  else if (!arrived.isExact) report.fail(`${what}: other bytes arrived than were sent`);
+  else if (arrived.sha256 !== sent) report.fail(`${what}: SHA-256 ${arrived.sha256} arrived, ${sent} was sent`);
   else if (sent !== null) report.note(`identical  ${what}: ${bytes} bytes, SHA-256 ${sent.slice(0, 16)}... at both ends`);
 }
 
@@ -82,7 +90,9 @@ async function whole(ends: Ends, direction: Direction, gateway: Gateway, bytes: 
   ends.report.bound({ what: `${direction}, growth of the process`, values: [growth / MIB], unit: " MiB", limit: { atMost: 64 } });
 }
 
-async function speed(ends: Ends, direction: Direction, gateway: Gateway, nginx: Server | null, rounds: number, bytes: number): Promise<void> {
+async function speed(
+  ends: Ends, direction: Direction, gateway: Gateway, nginx: Server | null, rounds: number, bytes: number,
+): Promise<void> {
   const rates = new Map<Server, number[]>();
   const cpuUs = new Map<Server, number[]>();
   for (let round = 0; round < rounds; round += 1) {
@@ -93,7 +103,10 @@ async function speed(ends: Ends, direction: Direction, gateway: Gateway, nginx: 
       cpuUs.set(server, [...cpuUs.get(server) ?? [], (cpuSeconds(server.pid) - before) * 1e6 / (bytes / 1e6)]);
     }
   }
-  for (const [server, values] of rates) ends.report.figure(`${direction}, ${server.name}`, values, " MB/s", [`${text(median(cpuUs.get(server) ?? []))} us CPU/MB`]);
+  for (const [server, values] of rates) {
+    const cpu = `${text(median(cpuUs.get(server) ?? []))} us CPU/MB`;
+    ends.report.figure(`${direction}, ${server.name}`, values, " MB/s", [cpu]);
+  }
   if (nginx === null) return;
   const found = ratios(rates.get(gateway) ?? [], rates.get(nginx) ?? []);
   ends.report.bound({ what: `${direction}, MB/s beside nginx`, values: found, unit: " x", limit: { atLeast: 0.8 } });
@@ -102,7 +115,8 @@ async function speed(ends: Ends, direction: Direction, gateway: Gateway, nginx: 
 async function slowReader({ client, pod, token, report }: Ends, gateway: Gateway, seconds: number): Promise<void> {
   let received = 0;
   const growth = await growthBytes(gateway.pid, async () => {
-    const read = await client.call("downloadSlowly", { port: gateway.port, token, bytesPerSecond: SLOW_BYTES_PER_SECOND, seconds });
+    const pace = { port: gateway.port, token, bytesPerSecond: SLOW_BYTES_PER_SECOND, seconds };
+    const read = await client.call("downloadSlowly", pace);
     if (!read.isExact) report.fail("slow reader: other bytes arrived than were sent");
     received = read.bytes;
   });

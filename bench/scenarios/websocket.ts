@@ -35,7 +35,8 @@ type Rounds = { readonly client: Client; readonly servers: readonly Bridge[]; re
 
 async function runWebSocket({ size, command, lab, report }: Bench): Promise<void> {
   const { rounds, floodBytes, echoes, idle, warmIdle } = SIZES[size];
-  report.heading(`websocket: ${text(floodBytes / 1024 ** 2)} MiB in 16 KiB frames, ${text(echoes)} echoes of 64 bytes, ${rounds} interleaved rounds; idle sessions`);
+  const load = `${text(floodBytes / 1024 ** 2)} MiB in 16 KiB frames, ${text(echoes)} echoes of 64 bytes`;
+  report.heading(`websocket: ${load}, ${rounds} interleaved rounds; ${text(idle)} idle sessions`);
   if (nginxMissing() !== null) report.skip("WebSocket beside nginx", "nginx is not installed");
   const host = await freeDesktopAddress();
   await lab.program<WebSocketPodCalls>("websocket-pod.ts").call("listen", { host, port: VNC_PORT });
@@ -82,11 +83,13 @@ async function bulk(run: Rounds, frames: number): Promise<void> {
   });
   const rates = seen.map((rounds) => rounds.map(({ rate }) => rate));
   for (const [index, { name }] of run.servers.entries()) {
-    run.report.figure(`16 KiB frames, ${name}`, rates[index]!, " MB/s", [`${text(median(seen[index]!.map(({ cpuUs }) => cpuUs)))} us CPU/MB`]);
+    const cpu = `${text(median(seen[index]!.map(({ cpuUs }) => cpuUs)))} us CPU/MB`;
+    run.report.figure(`16 KiB frames, ${name}`, rates[index]!, " MB/s", [cpu]);
   }
   const [ours, nginx] = rates;
   if (ours === undefined || nginx === undefined) return;
-  run.report.bound({ what: "16 KiB frames, MB/s beside nginx", values: ratios(ours, nginx), unit: " x", limit: { atLeast: 1.5 } });
+  const found = ratios(ours, nginx);
+  run.report.bound({ what: "16 KiB frames, MB/s beside nginx", values: found, unit: " x", limit: { atLeast: 1.5 } });
 }
 
 async function echo(run: Rounds, rounds: number): Promise<void> {
@@ -98,14 +101,17 @@ async function echo(run: Rounds, rounds: number): Promise<void> {
   const p50Us = seen.map((list) => list.map(({ p50Ms }) => p50Ms * 1000));
   for (const [index, { name }] of run.servers.entries()) {
     const [p99Us, cpuUs] = [seen[index]!.map(({ p99Ms }) => p99Ms * 1000), seen[index]!.map(({ cpuUs }) => cpuUs)];
-    run.report.figure(`64-byte echo, ${name}`, p50Us[index]!, " us p50", [`p99 ${text(median(p99Us))} us`, `${text(median(cpuUs))} us CPU/echo`]);
+    const beside = [`p99 ${text(median(p99Us))} us`, `${text(median(cpuUs))} us CPU/echo`];
+    run.report.figure(`64-byte echo, ${name}`, p50Us[index]!, " us p50", beside);
   }
   const [ours, nginx] = p50Us;
   if (ours === undefined || nginx === undefined) return;
   run.report.bound({ what: "64-byte echo, p50 beside nginx", values: ratios(ours, nginx), unit: " x", limit: { atMost: 1 } });
 }
 
-async function idleSessions(client: Client, servers: readonly Bridge[], wanted: number, warm: number, report: Report): Promise<void> {
+async function idleSessions(
+  client: Client, servers: readonly Bridge[], wanted: number, warm: number, report: Report,
+): Promise<void> {
   const count = Math.min(wanted, Math.floor((openFilesLimit() - OTHER_FILES) / 2) - warm);
   if (count < wanted) report.note(`${count} idle sessions instead of ${wanted}: no more open files are allowed (ulimit -Hn)`);
   const kib: number[] = [];
@@ -121,7 +127,8 @@ async function idleSessions(client: Client, servers: readonly Bridge[], wanted: 
   const [ours, nginx] = kib;
   if (ours === undefined) return;
   report.bound({ what: "idle session, memory", values: [ours], unit: " KiB", limit: { atMost: 14 } });
-  if (nginx !== undefined) report.bound({ what: "idle session, memory beside nginx", values: [ours / nginx], unit: " x", limit: { below: 1 } });
+  if (nginx === undefined) return;
+  report.bound({ what: "idle session, memory beside nginx", values: [ours / nginx], unit: " x", limit: { below: 1 } });
 }
 
 /** Open is not enough: the newest one must still carry messages. */

@@ -133,7 +133,7 @@ export class Proxy {
     const { visit, snapshot, request, match } = journey;
     if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
     const answer = await answerBuiltin(match.route.service, request);
-    const headers = snapshot.responseHeaders.make([["content-type", answer.contentType]], visit.requestId).pairs;
+    const headers = snapshot.responseHeaders.make([["content-type", answer.contentType]], visit.requestId).headers;
     visit.finish(200, typeof answer.body === "string" ? answer.body.length : answer.body.size);
     return new Response(answer.body, { headers });
   }
@@ -176,7 +176,7 @@ export class Proxy {
     const { visit } = journey;
     visit.answered();
     const { status, contentLength } = response.head;
-    const { pairs, isTyped } = this.#headers(journey, target, response.head);
+    const { headers, isTyped } = this.#headers(journey, target, response.head);
     const body = response.body;
     if (body instanceof ReadableStream) {
       this.#running += 1;
@@ -185,19 +185,20 @@ export class Proxy {
         visit.reason = error.message;
         visit.finish(status, 0);
       }).finally(() => { this.#running -= 1; });
-      return new Response(body, { status, headers: pairs });
+      return new Response(body, { status, headers });
     }
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
     // knows, Bun.serve would say 0 unless it is told otherwise.
     if (body === null && status !== 204) {
-      const length: [string, string][] = contentLength !== null ? [["content-length", String(contentLength)]]
-        : visit.raw.method === "HEAD" ? [["transfer-encoding", "chunked"]] : [];
+      const own = new Headers(headers);
+      if (contentLength !== null) own.set("content-length", String(contentLength));
+      else if (visit.raw.method === "HEAD") own.set("transfer-encoding", "chunked");
       visit.finish(status, 0);
-      return new Response(null, { status, headers: [...pairs, ...length] });
+      return new Response(null, { status, headers: own });
     }
     visit.finish(status, body?.length ?? 0);
     const bytes = body as Uint8Array<ArrayBuffer> | null;
-    return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers: pairs });
+    return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers });
   }
 
   #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {

@@ -10,7 +10,7 @@ export class RequestIds {
 
   next(): string {
     this.#count = (this.#count + 1) >>> 0;
-    return this.#process + this.#count.toString(16).padStart(8, "0");
+    return this.#process + (0x1_0000_0000 + this.#count).toString(16).slice(1);
   }
 
   /** An id that came from a trusted proxy, when it is one. */

@@ -32,9 +32,9 @@ export class TargetResolver {
    */
   target(service: TargetService, match: Match, identity: Identity): Target | Promise<Target> {
     const port = service.port === "path" ? this.guard.checkPort(match.pathPort ?? "") : service.port;
-    if (isIP(identity.host) === 0) return this.#byName(identity.host, port);
     const known = this.#checked.get(identity)?.get(port);
     if (known !== undefined) return known;
+    if (isIP(identity.host) === 0) return this.#byName(identity.host, port);
     this.guard.checkAddress(identity.host, null);
     const target = makeTarget(identity.host, port, identity.host);
     const ports = this.#checked.get(identity) ?? new Map<number, Target>();

@@ -7,10 +7,10 @@ const DROPPED = new Set(["date", "server", "x-powered-by", "x-request-id"]);
 
 export type HeaderPairs = ReadonlyArray<readonly [string, string]>;
 
-/** Headers of one response, names in lower case. */
+/** Headers of one response. */
 export type ClientHeaders = {
-  /** Read it before the next response is made: the request id in it changes. */
-  readonly pairs: [string, string][];
+  /** To be copied at once (as `new Response` does): the same object carries the next response's request id. */
+  readonly headers: Headers;
   /** There is a Content-Type. */
   readonly isTyped: boolean;
 };
@@ -31,15 +31,16 @@ export class ResponseHeaders {
       made = this.make(head.headers, requestId);
       this.#made.set(head, made);
     }
-    const last = made.pairs[made.pairs.length - 1] as [string, string];
-    last[1] = requestId;
+    made.headers.set("x-request-id", requestId);
     return made;
   }
 
   /** @param upstream names in lower case, hop-by-hop fields already gone */
   make(upstream: HeaderPairs, requestId: string): ClientHeaders {
-    const kept = upstream.filter(([name]) => !DROPPED.has(name) && !this.#names.has(name));
-    const pairs = [...kept, ...this.own, ["x-request-id", requestId]].map(([name, value]): [string, string] => [name as string, value as string]);
-    return { pairs, isTyped: pairs.some(([name]) => name === "content-type") };
+    const headers = new Headers();
+    for (const [name, value] of upstream) if (!DROPPED.has(name) && !this.#names.has(name)) headers.append(name, value);
+    for (const [name, value] of this.own) headers.append(name, value);
+    headers.set("x-request-id", requestId);
+    return { headers, isTyped: headers.has("content-type") };
   }
 }

@@ -207,7 +207,8 @@ export class UpstreamWebSocket implements Sweepable {
     this.#lingerUntilMs = performance.now() + LINGER_MS;
     this.#sweeper.add(this);
     this.#socket.resume();
-    if ((this.#outgoing?.pendingBytes ?? 0) === 0) this.#socket.end();
+    // Not end(): that closes at once, and whatever the upstream still sends would then be met by a reset that overtakes us.
+    if ((this.#outgoing?.pendingBytes ?? 0) === 0) this.#socket.shutdown();
   }
 
   terminate(): void {
@@ -239,7 +240,7 @@ export class UpstreamWebSocket implements Sweepable {
     if (!outgoing.drain(this.#socket) || outgoing.pendingBytes > 0) return;
     // Idle sessions keep no queue.
     this.#outgoing = null;
-    if (this.#ended) this.#socket.end();
+    if (this.#ended) this.#socket.shutdown();
     else this.#events?.drained();
   }
 
