@@ -40,12 +40,13 @@ export class Visit implements ExchangeWatcher {
   slow(exchange: { abort(): void }): void {
     this.#waitingFor = exchange;
     this.keepClient();
-    if (this.#isWatched) return;
-    this.#isWatched = true;
     const signal = this.raw.signal;
     const abort = (): void => this.#waitingFor?.abort();
-    if (signal.aborted) queueMicrotask(abort);
-    else signal.addEventListener("abort", abort, { once: true });
+    // Also when it was watched: the client may have left between the dial, which it ended in vain, and this exchange.
+    if (signal.aborted) return queueMicrotask(abort);
+    if (this.#isWatched) return;
+    this.#isWatched = true;
+    signal.addEventListener("abort", abort, { once: true });
   }
 
   /** Bytes of a request body arrived. @param bytes so far */

@@ -64,7 +64,7 @@ describe("to the upstream", () => {
   test("a stranger's request id is replaced by ours, which is returned and logged", async () => {
     const answer = await ask(cluster.port, head("GET", "/API", ["X-Request-Id: theirs"]));
     const id = answer.one("x-request-id") as string;
-    expect(id).toMatch(/^[0-9a-f]{20}$/);
+    expect(id).toMatch(/^[0-9a-f]{13,32}$/);
     expect(cluster.services.seen[0]?.headers["x-request-id"]).toEqual([id]);
     expect(cluster.router.lines.some((line) => line["request_id"] === id)).toBe(true);
   });
@@ -104,7 +104,7 @@ describe("to the upstream, from a trusted proxy", () => {
   test.each(["", "x".repeat(65), "a b", "a\"b", "<b>", "a,b", "\xe9", "a;b", "{\"level\":1}", "a%0d%0ab"])("a request id like %p is replaced", async (id) => {
     behind.reset();
     const answer = await ask(behind.port, head("GET", "/API", [`X-Request-Id: ${id}`]));
-    expect(answer.one("x-request-id")).toMatch(/^[0-9a-f]{20}$/);
+    expect(answer.one("x-request-id")).toMatch(/^[0-9a-f]{13,32}$/);
     expect(behind.services.seen[0]?.headers["x-request-id"]).toEqual([answer.one("x-request-id") as string]);
   });
 });
@@ -149,7 +149,7 @@ describe("to the client", () => {
 
   test("goes the request id once, ours and not the upstream's", async () => {
     const answer = await answerTo(ok("x", ["X-Request-Id: theirs"]));
-    expect(answer.one("x-request-id")).toMatch(/^[0-9a-f]{20}$/);
+    expect(answer.one("x-request-id")).toMatch(/^[0-9a-f]{13,32}$/);
   });
 
   test("goes no hop-by-hop header, nor what the upstream's Connection names", async () => {

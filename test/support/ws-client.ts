@@ -321,3 +321,18 @@ export async function waitFor(condition: () => boolean, timeoutMs = 5000, about:
     await Bun.sleep(5);
   }
 }
+
+/** Resolves when `figure` has not changed for `quietMs`: what was to come has come. @returns its last value */
+export async function settled(figure: () => number, quietMs = 300, timeoutMs = 10_000): Promise<number> {
+  const deadline = Date.now() + timeoutMs;
+  let last = figure();
+  let since = Date.now();
+  while (Date.now() - since < quietMs) {
+    if (Date.now() > deadline) throw new Error(`still changing after ${timeoutMs} ms: ${last}`);
+    await Bun.sleep(10);
+    const now = figure();
+    if (now !== last) since = Date.now();
+    last = now;
+  }
+  return last;
+}
