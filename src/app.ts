@@ -93,14 +93,17 @@ export class App {
     if (proxy === null || http === null) return true;
     this.#proxy = null;
     http.stopAccepting();
+    const startedMs = performance.now();
+    const graceMs = proxy.sessions.size > 0 ? Math.min(CLOSE_GRACE_MS, timeoutMs) : 0;
     proxy.drain();
-    const deadlineMs = performance.now() + timeoutMs;
-    while (proxy.running > 0 && performance.now() < deadlineMs) await Bun.sleep(DRAIN_LOOK_MS);
-    const isClean = proxy.running === 0;
+    while (proxy.running > 0 && performance.now() < startedMs + timeoutMs) await Bun.sleep(DRAIN_LOOK_MS);
+    const cut = proxy.running;
+    // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
+    await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
     await Promise.race([http.stop(), Bun.sleep(CLOSE_GRACE_MS)]);
     this.#release();
-    this.log.info("stopped", { cut: proxy.running });
-    return isClean;
+    this.log.info("stopped", { cut });
+    return cut === 0;
   }
 
   async #loadTokens(settings: Settings): Promise<Tokens | null> {

@@ -45,6 +45,8 @@ export type Route = {
   readonly readTimeoutMs: number;
   /** A bridged session without a data frame in either direction for this long is closed; ms. 0: never. */
   readonly idleTimeoutMs: number;
+  /** Short bodies are collected and sent whole, with a Content-Length; false: bytes are passed on as they come. */
+  readonly buffering: boolean;
   /** CIDRs of the clients that may use the route; empty: everyone. */
   readonly allowedClients: readonly string[];
   /** Check of `Origin` on upgrades: against Host (`same-host`), a list, or not at all. */

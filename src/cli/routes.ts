@@ -81,6 +81,7 @@ function options(route: Route): string {
     `read ${formatDuration(route.readTimeoutMs)}`,
     route.idleTimeoutMs > 0 ? `idle ${formatDuration(route.idleTimeoutMs)}` : "",
     route.forwardToken ? "forwards token" : "",
+    route.buffering ? "" : "unbuffered",
     route.compressText ? "compresses text" : "",
     route.allowedClients.length > 0 ? `clients ${route.allowedClients.join(",")}` : "",
     route.websocket ? originsText(route) : "",

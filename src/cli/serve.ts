@@ -44,6 +44,8 @@ export const command: Command = {
 async function serve(args: Arguments, io: Io): Promise<number> {
   const file = args.get("config");
   const load = (): Promise<Settings> => loadSettings(settingsOptions(args, io));
+  // Before the start: whoever sees the address bound may send a signal at once.
+  const stop = stopSignal();
   const app = new App(await load());
   await app.start();
   const reload = (): Promise<void> => load().then((settings) => apply(app, settings), (error: unknown) => refused(app, error));
@@ -55,7 +57,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   process.on("SIGHUP", onHangup);
   notify("READY=1");
   const endKeepAlive = keepAlive();
-  const signal = await stopSignal();
+  const signal = await stop;
   app.log.info("stopping", { signal });
   notify("STOPPING=1");
   watcher?.close();

@@ -45,6 +45,7 @@ function buildRoute(entry: RouteEntry, match: PathMatch, service: Service): Rout
     bodyLimitBytes: entry.bodyLimit,
     readTimeoutMs: entry.readTimeout,
     idleTimeoutMs: entry.idleTimeout,
+    buffering: entry.buffering,
     allowedClients: entry.allowedClients,
     origins: buildOrigins(entry),
     compressText: entry.compressText,

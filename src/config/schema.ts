@@ -105,6 +105,7 @@ const route = object({
   readTimeout: withDefault(duration(), "60s", "longest wait for the response head, and between two reads of the body"),
   idleTimeout: withDefault(duration({ mayBeZero: true }), 0,
     "a bridged session without data for this long is closed; 0: never"),
+  buffering: withDefault(boolean(), true, "short bodies are collected and sent whole; false: bytes are passed on as they come"),
   allowedClients: withDefault(list(cidr), [], "CIDRs of the clients that may use the route; empty: everyone"),
   origins: optional(wordOrList(oneOf(["same-host", "any"]), list(origin, { minItems: 1 })),
     "Origin of WebSocket upgrades: same-host, any, or a list; default: same-host on routes with a token, else any"),

@@ -144,7 +144,7 @@ export class Proxy {
     journey.visit.target = target.key;
     if (journey.isUpgrade) return this.#after(journey.visit, this.#bridge(journey, target, server), (response) => this.#done(journey.visit, response));
     const { visit, request, match } = journey;
-    const body = requestBody(visit.raw, request, match.route.bodyLimitBytes);
+    const body = requestBody(visit.raw, request, match.route);
     if (body.content instanceof Promise) {
       return this.#after(visit, body.content, (bytes) => {
         visit.bytesIn = bytes.length;
@@ -161,7 +161,7 @@ export class Proxy {
       const refuse = (error: Error): void => resolve(this.#refuse(visit, error));
       journey.snapshot.pool.exchange(target, {
         method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
-        bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, watcher: visit,
+        bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, mayCollect: match.route.buffering, watcher: visit,
       }, (response) => {
         try {
           resolve(this.#done(visit, this.#respond(journey, target, response)));
@@ -181,10 +181,11 @@ export class Proxy {
     if (body instanceof ReadableStream) {
       this.#running += 1;
       visit.keepClient();
-      response.ended?.then((bytes) => visit.finish(status, bytes), (error: Error) => {
-        visit.reason = error.message;
-        visit.finish(status, 0);
-      }).finally(() => { this.#running -= 1; });
+      void response.ended?.then((end) => {
+        visit.reason = end.error?.message ?? null;
+        visit.finish(status, end.bytes);
+        this.#running -= 1;
+      });
       return new Response(body, { status, headers });
     }
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody

@@ -2,6 +2,7 @@
 // Bun.serve drops the body of a GET and leaves its Content-Length.
 
 import { RouteError } from "../errors.ts";
+import type { Route } from "../route.ts";
 import { ClientGoneError } from "../upstream/exchange.ts";
 import type { ClientRequest } from "./request.ts";
 
@@ -18,7 +19,7 @@ export type RequestBody = {
 const NO_BODY: RequestBody = { content: null, framing: "", isChunked: false };
 
 /** @throws RouteError body_too_large for an announced length over the limit, bad_request for a length that is none */
-export function requestBody(raw: Request, request: ClientRequest, limitBytes: number): RequestBody {
+export function requestBody(raw: Request, request: ClientRequest, route: Pick<Route, "bodyLimitBytes" | "buffering">): RequestBody {
   if (request.method === "GET" || request.method === "HEAD") return NO_BODY;
   const announced = request.headers["content-length"];
   if (announced === undefined) {
@@ -30,10 +31,10 @@ export function requestBody(raw: Request, request: ClientRequest, limitBytes: nu
   // Bun accepts the same length twice and joins it to "3, 3".
   if (!/^\d{1,15}$/.test(announced)) throw new RouteError("bad_request", "malformed Content-Length");
   const bytes = Number(announced);
-  if (bytes > limitBytes) throw new RouteError("body_too_large", `announced body of ${bytes} bytes, the route allows ${limitBytes}`);
+  if (bytes > route.bodyLimitBytes) throw new RouteError("body_too_large", `announced body of ${bytes} bytes, the route allows ${route.bodyLimitBytes}`);
   const framing = `Content-Length: ${bytes}\r\n`;
   if (bytes === 0 || raw.body === null) return { content: null, framing: "Content-Length: 0\r\n", isChunked: false };
-  if (bytes <= COLLECT_BYTES) return { content: collect(raw), framing, isChunked: false };
+  if (route.buffering && bytes <= COLLECT_BYTES) return { content: collect(raw), framing, isChunked: false };
   return { content: raw.body, framing, isChunked: false };
 }
 

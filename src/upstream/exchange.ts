@@ -14,7 +14,16 @@ export type UpstreamRequest = {
   readonly bodyLimitBytes: number;
   /** Until the response head, and between two reads of its body, ms. */
   readonly readTimeoutMs: number;
+  /** A short answer of known length may be collected, to be sent whole. */
+  readonly mayCollect: boolean;
   readonly watcher: ExchangeWatcher;
+};
+
+export type BodyEnd = {
+  /** What was received, bytes. */
+  readonly bytes: number;
+  /** Why it was cut; null when it came whole. */
+  readonly error: Error | null;
 };
 
 export interface ExchangeWatcher {
@@ -28,8 +37,8 @@ export type UpstreamResponse = {
   readonly head: ResponseHead;
   /** A complete body, a stream, or null where there can be none. */
   readonly body: Buffer | ReadableStream<Uint8Array> | null;
-  /** For a streamed body: settles when it ended. Rejects when it was cut. Counts what was received, bytes. */
-  readonly ended: Promise<number> | null;
+  /** For a streamed body: resolves when it is over, whole or cut. */
+  readonly ended: Promise<BodyEnd> | null;
 };
 
 export class ConnectError extends Error { override name = "ConnectError"; }

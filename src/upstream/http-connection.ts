@@ -209,7 +209,7 @@ export class HttpConnection implements Sweepable {
     if (framing.kind === "length") {
       if (bytes.length >= framing.bytes) return this.#finish(bytes.subarray(0, framing.bytes), bytes.length - framing.bytes);
       this.#left = framing.bytes;
-      if (framing.bytes <= this.settings.bufferBytes && this.settings.budget.take(framing.bytes)) {
+      if (this.#request?.mayCollect === true && framing.bytes <= this.settings.bufferBytes && this.settings.budget.take(framing.bytes)) {
         this.#budgeted = framing.bytes;
         this.#phase = "collect";
       } else this.#startStream();

@@ -2,6 +2,8 @@
 // gets a Content-Length), a stream otherwise. The stream is pushed into and holds at most HIGH_WATER_BYTES plus one read;
 // then the upstream's socket is paused until the client took some.
 
+import { type BodyEnd, ClientGoneError } from "./exchange.ts";
+
 const HIGH_WATER_BYTES = 256 * 1024;
 
 /** What all collected bodies together may hold; shared by all connections. */
@@ -30,26 +32,24 @@ export interface BodySource {
 
 export class StreamedBody {
   readonly stream: ReadableStream<Uint8Array>;
-  /** Settles with the number of bytes that were received. */
-  readonly ended: Promise<number>;
+  /** Resolves when it is over, whole or cut. */
+  readonly ended: Promise<BodyEnd>;
   #controller!: ReadableStreamDefaultController<Uint8Array>;
   #bytes = 0;
-  #settle: { resolve: (bytes: number) => void; reject: (error: Error) => void };
+  readonly #settle: (end: BodyEnd) => void;
   #over = false;
 
   constructor(source: BodySource) {
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const { promise, resolve } = Promise.withResolvers<BodyEnd>();
     this.ended = promise;
-    this.#settle = { resolve, reject };
-    // The access log waits for `ended`; a caller that does not must not crash the process.
-    promise.catch(() => {});
+    this.#settle = resolve;
     this.stream = new ReadableStream<Uint8Array>({
       start: (controller) => { this.#controller = controller; },
       pull: () => source.resume(),
       cancel: () => {
         if (this.#over) return;
         this.#over = true;
-        reject(new Error("client went away"));
+        this.#settle({ bytes: this.#bytes, error: new ClientGoneError("client went away") });
         source.abort();
       },
     }, { highWaterMark: HIGH_WATER_BYTES, size: (chunk) => chunk?.byteLength ?? 0 });
@@ -67,13 +67,13 @@ export class StreamedBody {
     if (this.#over) return;
     this.#over = true;
     this.#controller.close();
-    this.#settle.resolve(this.#bytes);
+    this.#settle({ bytes: this.#bytes, error: null });
   }
 
   fail(error: Error): void {
     if (this.#over) return;
     this.#over = true;
     this.#controller.error(error);
-    this.#settle.reject(error);
+    this.#settle({ bytes: this.#bytes, error });
   }
 }

@@ -43,7 +43,7 @@ const ROWS: readonly Row[] = [
   ["/gauth", "prefix", "", "http://pyos:8000", "unchanged", pyos],
   ["/fauth", "prefix", "", "http://pyos:8000", "unchanged", pyos],
   ["/console", "prefix", "", "http://console:80", "without /console", { host: "client", websocket: true }],
-  ["/speedtest", "prefix", "", "http://speedtest:80", "without /speedtest", { bodyLimitBytes: 256 * MIB }],
+  ["/speedtest", "prefix", "", "http://speedtest:80", "without /speedtest", { bodyLimitBytes: 256 * MIB, buffering: false }],
   ["/healthz", "exact", "", "text \"OK\\n\"", "unchanged"],
   ["/node", "exact", "", "text \"node-7\"", "unchanged"],
   ["/.well-known/acme-challenge/", "prefix", "", "files null", "unchanged"],
@@ -69,13 +69,13 @@ function rewriteText({ rewrite }: Route): string {
 }
 
 /** The part of a route that a row's last column may change. */
-function detailsOf({ host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText }: Route): Partial<Route> {
-  return { host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText };
+function detailsOf({ host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering }: Route): Partial<Route> {
+  return { host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering };
 }
 
 const DETAILS: Partial<Route> = {
   host: "upstream", websocket: false, forwardToken: false, bodyLimitBytes: MIB, readTimeoutMs: 60_000, idleTimeoutMs: 0,
-  allowedClients: [], compressText: false,
+  allowedClients: [], compressText: false, buffering: true,
 };
 
 describe("the built-in configuration", () => {

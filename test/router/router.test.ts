@@ -9,7 +9,7 @@ function route(kind: PathMatch["kind"], path: string): Route {
   return {
     name: `${kind} ${path}`, match: { kind, path }, tokenSources: [], rewrite: { kind: "unchanged" }, host: "client", websocket: false,
     service: { kind: "builtin", name: "test", answer: { kind: "text", text: "" } }, forwardToken: false, bodyLimitBytes: 0,
-    readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false,
+    readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false, buffering: true,
   };
 }
 
