@@ -64,7 +64,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   process.off("SIGHUP", onHangup);
   await app.stop();
   endKeepAlive();
-  app.log.close();
+  await app.log.end();
   return 0;
 }
 

@@ -46,6 +46,7 @@ export class Log {
   #writing = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #dropped = 0;
+  #onIdle: (() => void) | null = null;
 
   constructor(
     private readonly format: "json" | "pretty" = "json",
@@ -76,7 +77,13 @@ export class Log {
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS);
   }
 
-  /** Writes everything now and waits for it: before the process ends. */
+  /** Waits for what is being written, then writes the rest: before the process ends. @param limitMs for a reader that stopped */
+  async end(limitMs = 1000): Promise<void> {
+    if (this.#writing) await Promise.race([new Promise<void>((resolve) => { this.#onIdle = resolve; }), Bun.sleep(limitMs)]);
+    this.close();
+  }
+
+  /** Writes what waits, now. */
   close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -98,6 +105,7 @@ export class Log {
     this.#writing = false;
     // First, so that there is room for the line about those that had none.
     if (this.#pending !== "") this.#flush();
+    if (!this.#writing) this.#onIdle?.();
     if (this.#dropped === 0) return;
     const lines = this.#dropped;
     this.#dropped = 0;

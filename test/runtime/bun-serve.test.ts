@@ -28,7 +28,7 @@ const answerWith = async (make: () => Response, method = "GET"): Promise<Answer>
 /** What the handler saw of one request. */
 async function seenBy(request: string): Promise<{ url: string; headers: Record<string, string>; body: string; method: string }> {
   handler = async (raw) => Response.json({ url: raw.url, headers: raw.headers.toJSON(), method: raw.method, body: await raw.text() });
-  return JSON.parse((await ask(port(), request)).body) as { url: string; headers: Record<string, string>; body: string; method: string };
+  return JSON.parse(Buffer.from((await ask(port(), request)).body, "latin1").toString()) as { url: string; headers: Record<string, string>; body: string; method: string };
 }
 
 describe("request.url (proxy/request.ts rests on it)", () => {
@@ -64,9 +64,9 @@ describe("request headers", () => {
 describe("request bodies", () => {
   test.each(["GET", "HEAD"])("that of a %s is thrown away while its Content-Length stays: framing cannot be copied (proxy/request-body.ts)", async (method) => {
     let seen: { length: string | null; body: unknown } | null = null;
-    handler = (raw) => { seen = { length: raw.headers.get("content-length"), body: raw.body }; return new Response("ok"); };
+    handler = (raw) => { seen ??= { length: raw.headers.get("content-length"), body: raw.body }; return new Response("ok"); };
     const { answers } = await inTurn(port(), [`${head(method, "/", ["Content-Length: 5"])}hello`, head("GET", "/next")]);
-    expect(seen as unknown).toEqual({ length: null, body: null });
+    expect(seen as unknown).toEqual({ length: "5", body: null });
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   });
 
@@ -94,10 +94,15 @@ describe("request bodies", () => {
 
   test("one that its client leaves in the middle of fails to read: it is never taken for whole", async () => {
     const { promise, resolve } = Promise.withResolvers<string>();
-    handler = async (raw) => { resolve(await raw.bytes().then(() => "whole", () => "failed")); return new Response(); };
+    const started = Promise.withResolvers<void>();
+    handler = async (raw) => {
+      started.resolve();
+      resolve(await raw.bytes().then(() => "whole", () => "failed"));
+      return new Response();
+    };
     const client = await RawClient.open(port());
     client.write(`${head("POST", "/", ["Content-Length: 10"])}hello`);
-    await client.until(() => handled === 1);
+    await started.promise;
     client.close();
     expect(await promise).toBe("failed");
   });
@@ -263,15 +268,17 @@ describe("request.signal (proxy/visit.ts)", () => {
   test.each([["is listened to in time", true], ["is first looked at when the client is gone", false]])("tells that the client left when it %s", async (_name, early) => {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const hold = Promise.withResolvers<Response>();
+    const started = Promise.withResolvers<void>();
     let look: () => void = () => {};
     handler = (raw) => {
+      started.resolve();
       if (early) raw.signal.addEventListener("abort", () => resolve(true));
       else look = () => resolve(raw.signal.aborted);
       return hold.promise;
     };
     const client = await RawClient.open(port());
     client.write(head("GET", "/"));
-    await client.until(() => handled === 1);
+    await started.promise;
     client.close();
     // The close has reached Bun when it answers a later connection.
     if (!early) {
@@ -286,7 +293,8 @@ describe("request.signal (proxy/visit.ts)", () => {
 
 describe("listening", () => {
   test("without reusePort a second server on the same port is refused", () => {
-    expect(() => Bun.serve({ hostname: "127.0.0.1", port: port(), reusePort: false, development: false, fetch: () => new Response() })).toThrow("EADDRINUSE");
+    expect(() => Bun.serve({ hostname: "127.0.0.1", port: port(), reusePort: false, development: false, fetch: () => new Response() }))
+      .toThrow(expect.objectContaining({ code: "EADDRINUSE" }) as unknown as Error);
   });
 
   test("on all addresses an IPv4 client is spelled ::ffff:a.b.c.d (lib/address.ts)", async () => {

@@ -78,7 +78,7 @@ export function readAnswers(text: string, methods: readonly string[] = []): Answ
     const [statusLine = "", ...lines] = text.slice(at, end).split("\r\n");
     const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1] ?? 0);
     at = end + 4;
-    if (status > 101 || status === 101 || status === 0) {
+    if (status < 100 || status === 101 || status >= 200) {
       const headers = lines.map((line): [string, string] => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]);
       const body = readBody(text, at, status, methods[answers.length] ?? "GET", headers);
       if (body === null) return answers;

@@ -251,12 +251,11 @@ const MAIN = join(import.meta.dir, "../../src/main.ts");
 /** The program itself, in a process of its own: for signals, and for what it costs in memory and descriptors. */
 export class ServeProcess {
   log = "";
-  #ended: Promise<number>;
+  readonly #ended: Promise<number>;
 
   private constructor(readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">) {
-    this.#ended = child.exited;
-    void this.#read(child.stdout);
-    void this.#read(child.stderr);
+    // The last lines may arrive after the end of the process.
+    this.#ended = Promise.all([child.exited, this.#read(child.stdout), this.#read(child.stderr)]).then(([code]) => code);
   }
 
   static async start(env: Record<string, string>, args: readonly string[] = [], http = "127.0.0.1:0"): Promise<ServeProcess> {

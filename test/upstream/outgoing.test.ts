@@ -55,7 +55,11 @@ describe("bytes on their way into a socket", () => {
     const outgoing = new Outgoing();
     outgoing.write(kernel, Buffer.from([1, 2]));
     let isEmpty = false;
-    const waiting = outgoing.whenEmpty().then(() => { isEmpty = true; });
+    const wait = async (): Promise<void> => {
+      await outgoing.whenEmpty();
+      isEmpty = true;
+    };
+    const waiting = wait();
     kernel.room = 1;
     outgoing.drain(kernel);
     await Promise.resolve();
