@@ -262,10 +262,10 @@ export class ServeProcess {
     const child = Bun.spawn([process.execPath, MAIN, "serve", "--http", http, ...args], {
       env: { PATH: process.env["PATH"] ?? "", ...env }, stdin: "ignore", stdout: "pipe", stderr: "pipe",
     });
-    const process_ = new ServeProcess(child);
-    await process_.until(() => process_.log.includes("\"listening\"") || child.exitCode !== null, 10_000);
-    if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}: ${process_.log}`);
-    return process_;
+    const served = new ServeProcess(child);
+    await served.until(() => served.log.includes("\"listening\"") || child.exitCode !== null, 10_000);
+    if (child.exitCode !== null) throw new Error(`serve ended with ${child.exitCode}: ${served.log}`);
+    return served;
   }
 
   get port(): number {

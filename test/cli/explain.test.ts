@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs, UsageError } from "../../src/cli/args.ts";
+import { command } from "../../src/cli/explain.ts";
+import { generateKeys, mintDesktopToken } from "../../src/token/mint.ts";
+
+const keys = generateKeys(2048);
+let directory: string;
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "route-explain-"));
+  writeFileSync(join(directory, "signing.pem"), keys.signingPublicKey);
+  writeFileSync(join(directory, "payload.pem"), keys.payloadPrivateKey);
+});
+
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function token(host: string, ttlS = 300): string {
+  return mintDesktopToken({ host, signingPrivateKey: keys.signingPrivateKey, payloadPublicKey: keys.payloadPublicKey, ttlS });
+}
+
+async function explain(...argv: string[]): Promise<{ exitCode: number; text: string }> {
+  let text = "";
+  const env = { JWT_DESKTOP_SIGNING_PUBLIC_KEY: join(directory, "signing.pem"), JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: join(directory, "payload.pem") };
+  const exitCode = await command.run(parseArgs(argv, command.spec), { stdout: (part) => { text += part; }, stderr: () => {}, env });
+  return { exitCode, text };
+}
+
+describe("explain", () => {
+  test("says which route wins and over which", async () => {
+    const { exitCode, text } = await explain("/API/manager/image/x");
+    expect(exitCode).toBe(0);
+    expect(text).toContain('/API/manager/image (prefix match of "/API/manager/image"), before "/API", "/": the longest prefix wins');
+    expect(text).toContain("target    pyos:8000");
+  });
+
+  test.each([
+    ["/filer/a", "header abcauthorization"], ["/websockify", "parameter jwt_token"], ["/terminals/7", "parameter jwt_token"],
+  ])("puts a token given by flag where %s looks first: %s", async (path, place) => {
+    const { exitCode, text } = await explain(path, "--token", token("10.1.2.3"));
+    expect(text).toContain(`found in ${place}`);
+    expect(text).toContain("desktop at 10.1.2.3");
+    expect(exitCode).toBe(0);
+  });
+
+  test("shows the request as it would be sent, without the token", async () => {
+    const secret = token("10.1.2.3");
+    const { text } = await explain(`/websockify?jwt_token=${secret}`, "--header", "Upgrade: websocket", "--header", "X-Forwarded-For: 1.2.3.4", "--client", "203.0.113.7");
+    expect(text).toContain("upgrade   WebSocket, bridged");
+    expect(text).toContain("sends     GET / HTTP/1.1");
+    expect(text).toContain("X-Forwarded-For: 203.0.113.7");
+    expect(text).not.toContain(secret);
+  });
+
+  test("masks a token that the route forwards", async () => {
+    const secret = token("10.1.2.3");
+    const { text } = await explain(`/broadcast?jwt_token=${secret}`);
+    expect(text).toContain("GET /broadcast?jwt_token=[token] HTTP/1.1");
+    expect(text).not.toContain(secret);
+  });
+
+  test.each([
+    ["no token", () => ["/filer"], "401 unauthorized: no token; looked in header abcauthorization, header authorization"],
+    ["a malformed token", () => ["/filer", "--token", "x"], "401 unauthorized: malformed token"],
+    ["an expired token", () => ["/filer", "--token", token("10.1.2.3", -1)], "401 unauthorized: "],
+    ["a target that is this machine", () => ["/filer", "--token", token("127.0.0.1")], "403 forbidden: target refused: 127.0.0.1"],
+    ["the cloud's metadata", () => ["/filer", "--token", token("169.254.169.254")], "403 forbidden: target refused: 169.254.169.254"],
+    ["a port that paths may not name", () => [`/container/${token("10.1.2.3")}/22`], "403 forbidden: port refused"],
+    ["an ambiguous path", () => ["/filer/..%2fspawner"], "400 bad request: ambiguous path"],
+    ["a method that is not offered", () => ["/filer", "--method", "TRACE"], "405 method not allowed"],
+    ["a foreign origin", () => ["/websockify", "--header", "Upgrade: websocket", "--header", "Origin: https://evil.example"], "403 forbidden: origin refused"],
+  ])("says why %s is refused", async (_what, argv, answer) => {
+    const { exitCode, text } = await explain(...argv());
+    expect(text).toContain(`answer    ${answer}`);
+    expect(exitCode).toBe(1);
+  });
+
+  test("lifts the guard where it is told to", async () => {
+    const { exitCode, text } = await explain("/filer", "--token", token("127.0.1.9"), "--allow-targets", "127.0.1.0/24");
+    expect(text).toContain("target    127.0.1.9:29783");
+    expect(exitCode).toBe(0);
+  });
+
+  test.each([[["http://["]], [["/x", "--header", "nocolon"]]])("calls %j wrong usage", async (argv) => {
+    await expect(explain(...argv)).rejects.toThrow(UsageError);
+  });
+});
