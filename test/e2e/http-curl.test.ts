@@ -22,7 +22,8 @@ const FORMAT = "%{http_code} %{size_download} %{num_connects}";
 
 /** curl's output, without its progress; everything on loopback, no proxy, no configuration of its own. */
 async function curl(...options: string[]): Promise<string> {
-  const child = Bun.spawn(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", "10", ...options], { stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", "10", ...options],
+    { stdout: "pipe", stderr: "pipe" });
   const output = await new Response(child.stdout).text();
   await child.exited;
   return output;
@@ -40,18 +41,22 @@ describe.skipIf(!Bun.which("curl"))("curl", () => {
     expect(await curl(url)).toBe("file_service_tcp_port GET /a/b");
   });
 
-  test.each([["of known length", []], ["in chunks", ["-H", "Transfer-Encoding: chunked"]], ["announced with Expect", ["-H", "Expect: 100-continue"]]])("uploads a file %s", async (_name, options) => {
+  test.each([["of known length", []], ["in chunks", ["-H", "Transfer-Encoding: chunked"]],
+    ["announced with Expect", ["-H", "Expect: 100-continue"]]])("uploads a file %s", async (_name, options) => {
     const file = join(directory, "upload");
     const body = Buffer.alloc(3_000_000, "0123456789");
     writeFileSync(file, body);
-    expect(await curl("-H", token(), ...options, "-T", file, "-o", "/dev/null", "-w", FORMAT, cluster.router.url("/filer/upload"))).toStartWith("200 ");
+    expect(await curl("-H", token(), ...options, "-T", file, "-o", "/dev/null", "-w", FORMAT,
+      cluster.router.url("/filer/upload"))).toStartWith("200 ");
     const [seen] = cluster.pod.seen;
     expect([seen?.method, seen?.body.equals(body)]).toEqual(["PUT", true]);
   });
 
   test("keeps its connection over answers of every kind", async () => {
-    const urls = ["/healthz", "/API", "/filer", "/nowhere", "/.well-known/x", "/healthz"].flatMap((path) => [cluster.router.url(path), "-o", "/dev/null"]);
-    expect((await curl("-w", `${FORMAT}\n`, ...urls)).trim().split("\n").map((line) => [line.split(" ")[0], line.split(" ")[2]])).toEqual(
+    const urls = ["/healthz", "/API", "/filer", "/nowhere", "/.well-known/x",
+      "/healthz"].flatMap((path) => [cluster.router.url(path), "-o", "/dev/null"]);
+    expect((await curl("-w", `${FORMAT}\n`, ...urls)).trim().split("\n").map((line) => [line.split(" ")[0],
+      line.split(" ")[2]])).toEqual(
       [["200", "1"], ["200", "0"], ["401", "0"], ["200", "0"], ["404", "0"], ["200", "0"]]);
   });
 
@@ -69,7 +74,8 @@ describe.skipIf(!Bun.which("curl"))("curl", () => {
   });
 
   test("that offers an upgrade to HTTP/2 is answered in HTTP/1.1", async () => {
-    expect(await curl("--http2", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", cluster.router.url("/API"))).toBe("200 1.1");
+    expect(await curl("--http2", "-o", "/dev/null", "-w", "%{http_code} %{http_version}",
+      cluster.router.url("/API"))).toBe("200 1.1");
   });
 
   test("reports a body that was cut", async () => {
@@ -78,7 +84,8 @@ describe.skipIf(!Bun.which("curl"))("curl", () => {
       connection.onRaw = () => {};
       setImmediate(() => connection.cut());
     });
-    const child = Bun.spawn(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", "10", cluster.router.url("/API")], { stdout: "ignore", stderr: "ignore" });
+    const child = Bun.spawn(["curl", "-q", "-sS", "--noproxy", "*", "--max-time", "10", cluster.router.url("/API")],
+      { stdout: "ignore", stderr: "ignore" });
     expect(await child.exited).not.toBe(0);
   });
 });
@@ -86,7 +93,8 @@ describe.skipIf(!Bun.which("curl"))("curl", () => {
 describe("fetch", () => {
   test("gets JSON, posts JSON, and reads what the desktop answered", async () => {
     const headers = { ABCAuthorization: `Bearer ${cluster.router.token()}`, "content-type": "application/json" };
-    const response = await fetch(cluster.router.url("/terminals"), { method: "POST", headers, body: JSON.stringify({ cols: 80 }) });
+    const response = await fetch(cluster.router.url("/terminals"),
+      { method: "POST", headers, body: JSON.stringify({ cols: 80 }) });
     expect([response.status, await response.text()]).toEqual([200, "xterm_tcp_port POST /terminals"]);
     expect(cluster.pod.seen[0]?.body.toString()).toBe("{\"cols\":80}");
   });
@@ -96,7 +104,8 @@ describe("fetch", () => {
     cluster.services.answer((_seen, connection) => connection.write(Buffer.concat([
       Buffer.from(`HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Type: text/plain\r\nContent-Length: ${zipped.length}\r\n\r\n`), zipped])));
     const raw = await fetch(cluster.router.url("/API"), { decompress: false } as RequestInit);
-    expect([raw.headers.get("content-length"), Buffer.from(await raw.arrayBuffer()).equals(zipped)]).toEqual([String(zipped.length), true]);
+    expect([raw.headers.get("content-length"),
+      Buffer.from(await raw.arrayBuffer()).equals(zipped)]).toEqual([String(zipped.length), true]);
     expect(await (await fetch(cluster.router.url("/API"))).text()).toBe("hello".repeat(1000));
   });
 

@@ -28,22 +28,28 @@ describe("an access line", () => {
     const token = cluster.router.token();
     const line = await lineOf(`${head("POST", "/filer/x?secret=1", [`AbcAuthorization: ${token}`, "Content-Length: 5"])}hello`);
     expect(line).toEqual({
-      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/) as string, level: "info", message: "access", request_id: expect.stringMatching(/^[0-9a-f]{13,32}$/) as string, client: "127.0.0.1",
-      method: "POST", path: "/filer/x", route: "/filer", service: "filer", target: `127.0.1.1:${cluster.pod.port("file_service_tcp_port")}`, status: 200, bytes_in: 5,
-      bytes_out: "file_service_tcp_port POST /filer/x?secret=1".length, duration_ms: expect.any(Number) as number, upstream_ms: expect.any(Number) as number,
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/) as string, level: "info",
+        message: "access", request_id: expect.stringMatching(/^[0-9a-f]{13,32}$/) as string, client: "127.0.0.1",
+      method: "POST", path: "/filer/x", route: "/filer", service: "filer",
+        target: `127.0.1.1:${cluster.pod.port("file_service_tcp_port")}`, status: 200, bytes_in: 5,
+      bytes_out: "file_service_tcp_port POST /filer/x?secret=1".length, duration_ms: expect.any(Number) as number,
+        upstream_ms: expect.any(Number) as number,
       token: createHash("sha256").update(token).digest("hex").slice(0, 8),
     });
     expect(Math.abs(Date.parse(line["time"] as string) - Date.now())).toBeLessThan(5000);
   });
 
   test("of a fixed service has no token, and one of ours no target", async () => {
-    expect(await lineOf(head("GET", "/API/x"))).toMatchObject({ token: null, service: "pyos", target: `127.0.1.2:${cluster.services.port("pyos")}` });
-    expect(await lineOf(head("GET", "/healthz"))).toMatchObject({ token: null, service: "healthz", target: null, upstream_ms: null, status: 200 });
+    expect(await lineOf(head("GET", "/API/x"))).toMatchObject({ token: null, service: "pyos",
+      target: `127.0.1.2:${cluster.services.port("pyos")}` });
+    expect(await lineOf(head("GET", "/healthz"))).toMatchObject({ token: null, service: "healthz", target: null,
+      upstream_ms: null, status: 200 });
   });
 
   test("of a refusal has the reason", async () => {
     expect(await lineOf(head("GET", "/filer"))).toMatchObject({ status: 401, reason: "no token", target: null });
-    expect(await lineOf(head("GET", "/API", ["Host: a,b"]))).toMatchObject({ status: 400, reason: "missing or malformed Host", route: null });
+    expect(await lineOf(head("GET", "/API", ["Host: a,b"]))).toMatchObject({ status: 400,
+      reason: "missing or malformed Host", route: null });
   });
 
   test("counts the bytes of streamed bodies in both directions", async () => {
@@ -51,7 +57,8 @@ describe("an access line", () => {
     cluster.services.answer((_seen, connection) => connection.write(ok(body + body)));
     await converse(cluster.port, head("POST", "/API", [`Content-Length: ${body.length}`]) + body);
     for (const until = Date.now() + 5000; cluster.router.app.counts.running > 0 && Date.now() < until;) await Bun.sleep(5);
-    expect(JSON.parse(accessLines().at(-1) as string)).toMatchObject({ bytes_in: body.length, bytes_out: 2 * body.length });
+    expect(JSON.parse(accessLines().at(-1) as string)).toMatchObject({ bytes_in: body.length,
+      bytes_out: 2 * body.length });
   });
 
   test("has the status that the upstream gave", async () => {
@@ -62,11 +69,21 @@ describe("an access line", () => {
 
 describe("log injection", () => {
   const EVIL: ReadonlyArray<readonly [name: string, request: string]> = [
-    ["encoded CR and LF in the path", head("GET", "/API/%0d%0a{\"level\":\"error\"}")], ["quotes and braces in the path", head("GET", "/API/\"},{\"status\":\"1")], ["backslashes in the query", head("GET", "/API?\\\"\\n")],
-    ["an escape sequence, encoded", head("GET", "/API/%1b[2J%9b31m")], ["bytes above 7F in the path", head("GET", "/API/\x9b\xff\xe2\x80\xa8")], ["quotes in Host", head("GET", "/API", ["Host: a\"b"])],
-    ["bytes above 7F in Host", head("GET", "/API", ["Host: \x9b"])], ["quotes in a request id", head("GET", "/API", ["X-Request-Id: \"},{"])], ["10 kB of User-Agent", head("GET", "/API", [`User-Agent: ${"\"\\\x9b<".repeat(2500)}`])],
-    ["a chain that is no chain", head("GET", "/API", ["X-Forwarded-For: \",\"admin\":\"1"])], ["a method of its own", head("M-SEARCH", "/API")], ["a path of 10 kB", head("GET", `/API/${"\"".repeat(3000)}`)],
-    ["quotes in an Origin that is refused", head("GET", `/websockify?x`, ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Origin: http://\"evil\x9b"])],
+    ["encoded CR and LF in the path", head("GET", "/API/%0d%0a{\"level\":\"error\"}")],
+    ["quotes and braces in the path", head("GET", "/API/\"},{\"status\":\"1")],
+    ["backslashes in the query", head("GET", "/API?\\\"\\n")],
+    ["an escape sequence, encoded", head("GET", "/API/%1b[2J%9b31m")],
+    ["bytes above 7F in the path", head("GET", "/API/\x9b\xff\xe2\x80\xa8")],
+    ["quotes in Host", head("GET", "/API", ["Host: a\"b"])],
+    ["bytes above 7F in Host", head("GET", "/API", ["Host: \x9b"])],
+    ["quotes in a request id", head("GET", "/API", ["X-Request-Id: \"},{"])],
+    ["10 kB of User-Agent", head("GET", "/API", [`User-Agent: ${"\"\\\x9b<".repeat(2500)}`])],
+    ["a chain that is no chain", head("GET", "/API", ["X-Forwarded-For: \",\"admin\":\"1"])],
+    ["a method of its own", head("M-SEARCH", "/API")], ["a path of 10 kB", head("GET", `/API/${"\"".repeat(3000)}`)],
+    ["quotes in an Origin that is refused",
+      head("GET", `/websockify?x`,
+      ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Origin: http://\"evil\x9b"])],
     ["quotes in a port", head("GET", "/container/\"\x9b", [])],
   ];
   test.each(EVIL)("%s makes one line of JSON", async (_name, request) => {
@@ -84,12 +101,22 @@ describe("log injection", () => {
 
 describe("a secret never gets into the log", () => {
   const PLACES: ReadonlyArray<readonly [name: string, request: (token: string) => string]> = [
-    ["Authorization", (token) => head("GET", "/filer", [`Authorization: Bearer ${token}`])], ["AbcAuthorization", (token) => head("GET", "/filer", [`AbcAuthorization: ${token}`])],
-    ["jwt_token", (token) => head("GET", `/websockify?jwt_token=${token}`)], ["the whole query", (token) => head("GET", `/terminals/7?${token}`)], ["a forwarded query", (token) => head("GET", `/broadcast?${token}`)],
-    ["the path", (token) => head("GET", `/container/${token}/22/x`)], ["the path of another route", (token) => head("GET", `/container/${token}`)], ["the path of no such route", (token) => head("GET", `/x/${token}/y`)],
-    ["the path in part", (token) => head("GET", `/container/${token}/`)], ["a query of another route", (token) => head("GET", `/API?jwt_token=${token}`)], ["Referer", (token) => head("GET", "/API", [`Referer: http://x/?${token}`])],
-    ["a cookie", (token) => head("GET", "/filer", [`Cookie: token=${token}`])], ["a token twice", (token) => head("GET", `/websockify?jwt_token=${token}&jwt_token=${token}x`)],
-    ["Authorization twice", (token) => head("GET", "/filer", [`Authorization: Bearer ${token}`, `Authorization: Bearer ${token}x`])], ["a token with an extra part", (token) => head("GET", "/filer", [`AbcAuthorization: ${token}.x`])],
+    ["Authorization", (token) => head("GET", "/filer", [`Authorization: Bearer ${token}`])],
+    ["AbcAuthorization", (token) => head("GET", "/filer", [`AbcAuthorization: ${token}`])],
+    ["jwt_token", (token) => head("GET", `/websockify?jwt_token=${token}`)],
+    ["the whole query", (token) => head("GET", `/terminals/7?${token}`)],
+    ["a forwarded query", (token) => head("GET", `/broadcast?${token}`)],
+    ["the path", (token) => head("GET", `/container/${token}/22/x`)],
+    ["the path of another route", (token) => head("GET", `/container/${token}`)],
+    ["the path of no such route", (token) => head("GET", `/x/${token}/y`)],
+    ["the path in part", (token) => head("GET", `/container/${token}/`)],
+    ["a query of another route", (token) => head("GET", `/API?jwt_token=${token}`)],
+    ["Referer", (token) => head("GET", "/API", [`Referer: http://x/?${token}`])],
+    ["a cookie", (token) => head("GET", "/filer", [`Cookie: token=${token}`])],
+    ["a token twice", (token) => head("GET", `/websockify?jwt_token=${token}&jwt_token=${token}x`)],
+    ["Authorization twice", (token) => head("GET", "/filer",
+      [`Authorization: Bearer ${token}`, `Authorization: Bearer ${token}x`])],
+    ["a token with an extra part", (token) => head("GET", "/filer", [`AbcAuthorization: ${token}.x`])],
   ];
   test.each(PLACES)("a token in %s", async (_name, request) => {
     const token = cluster.router.token();
@@ -101,7 +128,8 @@ describe("a secret never gets into the log", () => {
   });
 
   test("nor does a query, a cookie or a password", async () => {
-    await ask(cluster.port, head("GET", "/API?password=hunter2", ["Cookie: session=hunter2", "Authorization: Basic hunter2"]));
+    await ask(cluster.port,
+      head("GET", "/API?password=hunter2", ["Cookie: session=hunter2", "Authorization: Basic hunter2"]));
     cluster.router.app.log.close();
     expect(cluster.router.log.text).not.toContain("hunter2");
   });

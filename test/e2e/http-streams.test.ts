@@ -35,7 +35,8 @@ class Hand {
   /** The next connection that carries a request head. */
   async request(): Promise<Connection> {
     const from = this.connections.length;
-    const fresh = (): Connection | undefined => this.connections.slice(Math.max(0, from - 1)).find((connection) => connection.text.includes("\r\n\r\n") && !connection.isTaken);
+    const fresh = (): Connection | undefined => this.connections.slice(Math.max(0,
+      from - 1)).find((connection) => connection.text.includes("\r\n\r\n") && !connection.isTaken);
     await this.until(() => fresh() !== undefined);
     const connection = fresh() as Connection;
     connection.isTaken = true;
@@ -197,16 +198,23 @@ describe("a body from the upstream", () => {
     await hand.until(() => cluster.router.app.counts.running === 0);
   });
 
-  const CUTS: ReadonlyArray<readonly [name: string, framing: string, body: string, cut: (upstream: Connection) => void]> = [
-    ["of a known length that ends early", `Content-Length: ${2 * MIB}`, "x".repeat(100_000), (upstream) => upstream.socket.end()],
-    ["of a known length that is reset", `Content-Length: ${2 * MIB}`, "x".repeat(100_000), (upstream) => upstream.socket.resetAndDestroy()],
+  const CUTS: ReadonlyArray<readonly [name: string, framing: string, body: string,
+    cut: (upstream: Connection) => void]> = [
+    ["of a known length that ends early", `Content-Length: ${2 * MIB}`,
+      "x".repeat(100_000), (upstream) => upstream.socket.end()],
+    ["of a known length that is reset", `Content-Length: ${2 * MIB}`,
+      "x".repeat(100_000), (upstream) => upstream.socket.resetAndDestroy()],
     ["in chunks that ends early", "Transfer-Encoding: chunked", "5\r\nhello\r\n", (upstream) => upstream.socket.end()],
-    ["in chunks that is reset", "Transfer-Encoding: chunked", "5\r\nhello\r\n", (upstream) => upstream.socket.resetAndDestroy()],
-    ["in chunks that ends inside of one", "Transfer-Encoding: chunked", "5\r\nhel", (upstream) => upstream.socket.end()],
-    ["in chunks that become malformed", "Transfer-Encoding: chunked", "5\r\nhello\r\n", (upstream) => upstream.write("0x3\r\nabc\r\n0\r\n\r\n")],
+    ["in chunks that is reset", "Transfer-Encoding: chunked",
+      "5\r\nhello\r\n", (upstream) => upstream.socket.resetAndDestroy()],
+    ["in chunks that ends inside of one", "Transfer-Encoding: chunked",
+      "5\r\nhel", (upstream) => upstream.socket.end()],
+    ["in chunks that become malformed", "Transfer-Encoding: chunked",
+      "5\r\nhello\r\n", (upstream) => upstream.write("0x3\r\nabc\r\n0\r\n\r\n")],
     ["without a length that is reset", "X-None: 1", "hello", (upstream) => upstream.socket.resetAndDestroy()],
   ];
-  test.each(CUTS)("%s is never a whole answer to the client: its connection is cut", async (name, framing, body, cut) => {
+  test.each(CUTS)("%s is never a whole answer to the client: its connection is cut", async (name, framing,
+    body, cut) => {
     const path = `/cut-${CUTS.findIndex(([other]) => other === name)}`;
     const client = await open(head("GET", path));
     const upstream = await hand.request();
@@ -226,7 +234,8 @@ describe("a body from the upstream", () => {
     await client.until(() => client.isClosed);
     expect(client.text.endsWith("0\r\n\r\n")).toBe(false);
     await hand.until(() => upstream.isEnded);
-    expect(await accessLine("/hasty/stalled")).toMatchObject({ status: 200, reason: "upstream did not answer in time" });
+    expect(await accessLine("/hasty/stalled")).toMatchObject({ status: 200,
+      reason: "upstream did not answer in time" });
   });
 
   test("may take longer than the read timeout in all, as long as it moves", async () => {
@@ -247,7 +256,8 @@ describe("a body from the upstream", () => {
 
 describe("a body from the client", () => {
   test.each([["announced", [`Content-Length: 200000`], "x".repeat(100_000), "y".repeat(100_000), 200_000],
-    ["chunked", ["Transfer-Encoding: chunked"], "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n", 25]] as const)("%s, arrives while it is sent", async (_name, lines, first, second, wireBytes) => {
+    ["chunked", ["Transfer-Encoding: chunked"], "5\r\nhello\r\n", "5\r\nworld\r\n0\r\n\r\n",
+      25]] as const)("%s, arrives while it is sent", async (_name, lines, first, second, wireBytes) => {
     const client = await open(head("POST", "/upload", [...lines]) + first);
     const upstream = await hand.request();
     await hand.until(() => upstream.bodyBytes >= first.length);
@@ -273,8 +283,10 @@ describe("a body from the client", () => {
     client.close();
   }, 30_000);
 
-  test.each([["announced", ["Content-Length: 500000"], "x".repeat(100_000)], ["chunked", ["Transfer-Encoding: chunked"], "5\r\nhello\r\n"]] as const)(
-    "%s, that the client leaves in the middle of is an abort for the upstream, not an end", async (name, lines, part) => {
+  test.each([["announced", ["Content-Length: 500000"], "x".repeat(100_000)],
+    ["chunked", ["Transfer-Encoding: chunked"], "5\r\nhello\r\n"]] as const)(
+    "%s, that the client leaves in the middle of is an abort for the upstream, not an end", async (name,
+      lines, part) => {
       const client = await open(head("POST", `/left-${name}`, [...lines]) + part);
       const upstream = await hand.request();
       await hand.until(() => upstream.bodyBytes >= part.length);

@@ -39,12 +39,22 @@ async function expectBadGateway(): Promise<void> {
 describe("an answer that is no clear answer is a 502, and its connection is closed", () => {
   const OK = "HTTP/1.1 200 OK\r\n";
   const CASES: ReadonlyArray<readonly [name: string, bytes: string]> = [
-    ["Content-Length and Transfer-Encoding", `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`], ["two different lengths", `${OK}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!`],
-    ["a malformed length", `${OK}Content-Length: 5x\r\n\r\nhello`], ["an unknown transfer coding", `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n`], ["a folded header", `${OK}X: a\r\n b\r\nContent-Length: 0\r\n\r\n`],
-    ["a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"], ["a NUL", `${OK}X: \0\r\nContent-Length: 0\r\n\r\n`], ["a space before the colon", `${OK}Content-Length : 0\r\n\r\n`],
-    ["status 600", "HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n"], ["status 999 with an endless body", "HTTP/1.1 999 X\r\nContent-Length: 99999999\r\n\r\nxxx"], ["status 42", "HTTP/1.1 42 X\r\nContent-Length: 0\r\n\r\n"],
-    ["101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"], ["nine interim answers", `${"HTTP/1.1 100 Continue\r\n\r\n".repeat(9)}${OK}Content-Length: 0\r\n\r\n`],
-    ["HTTP/2", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"], ["no HTTP at all", "SSH-2.0-OpenSSH_9.9\r\n\r\n"], ["a head of more than 64 KiB", `${OK}X: ${"x".repeat(70_000)}\r\n\r\n`],
+    ["Content-Length and Transfer-Encoding",
+      `${OK}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
+    ["two different lengths", `${OK}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!`],
+    ["a malformed length", `${OK}Content-Length: 5x\r\n\r\nhello`],
+    ["an unknown transfer coding", `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n`],
+    ["a folded header", `${OK}X: a\r\n b\r\nContent-Length: 0\r\n\r\n`],
+    ["a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"], ["a NUL", `${OK}X: \0\r\nContent-Length: 0\r\n\r\n`],
+    ["a space before the colon", `${OK}Content-Length : 0\r\n\r\n`],
+    ["status 600", "HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n"],
+    ["status 999 with an endless body", "HTTP/1.1 999 X\r\nContent-Length: 99999999\r\n\r\nxxx"],
+    ["status 42", "HTTP/1.1 42 X\r\nContent-Length: 0\r\n\r\n"],
+    ["101 that nobody asked for",
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"],
+    ["nine interim answers", `${"HTTP/1.1 100 Continue\r\n\r\n".repeat(9)}${OK}Content-Length: 0\r\n\r\n`],
+    ["HTTP/2", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"], ["no HTTP at all", "SSH-2.0-OpenSSH_9.9\r\n\r\n"],
+    ["a head of more than 64 KiB", `${OK}X: ${"x".repeat(70_000)}\r\n\r\n`],
     ["a malformed first chunk in the same read", `${OK}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n`],
   ];
   test.each(CASES)("%s", async (_name, bytes) => {
@@ -52,7 +62,8 @@ describe("an answer that is no clear answer is a 502, and its connection is clos
     await expectBadGateway();
   });
 
-  test.each([["ends", (connection: PodConnection) => connection.close()], ["is reset", (connection: PodConnection) => connection.cut()]])("a connection that %s before the head is whole", async (_name, end) => {
+  test.each([["ends", (connection: PodConnection) => connection.close()],
+    ["is reset", (connection: PodConnection) => connection.cut()]])("a connection that %s before the head is whole", async (_name, end) => {
     for (const bytes of ["", "HTTP/1.1 200 OK\r\nX: y\r\n"]) {
       answerOnce(bytes, end);
       const answer = await ask(cluster.port, GET);
@@ -75,8 +86,10 @@ describe("an answer with more than was asked for", () => {
     expect(cluster.services.accepted - before).toBe(2);
   });
 
-  test.each([["a 204", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"], ["a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello"],
-    ["a last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"]])("bytes behind %s, too", async (_name, bytes) => {
+  test.each([["a 204", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello"],
+    ["a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello"],
+    ["a last chunk",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"]])("bytes behind %s, too", async (_name, bytes) => {
     answerOnce(bytes);
     const before = cluster.services.accepted;
     const { answers } = await inTurn(cluster.port, [GET, head("GET", "/API/next")]);
@@ -126,7 +139,8 @@ describe("connections to upstreams", () => {
     expect(cluster.services.accepted - before).toBe(1);
   });
 
-  test.each(["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"])("are not kept after %p", async (bytes) => {
+  test.each(["HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"])("are not kept after %p", async (bytes) => {
     answerOnce(bytes);
     const before = cluster.services.accepted;
     await ask(cluster.port, GET);
@@ -154,16 +168,20 @@ describe("connections to upstreams", () => {
     });
   }
 
-  test.each(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])("that close under a %s: it is sent once more, on a new one", async (method) => {
+  test.each(["GET", "HEAD", "OPTIONS", "PUT",
+    "DELETE"])("that close under a %s: it is sent once more, on a new one", async (method) => {
     closeUponSecond();
-    const request = head(method, "/API/again", method === "PUT" ? ["Content-Length: 3"] : []) + (method === "PUT" ? "abc" : "");
+    const request = head(method, "/API/again",
+      method === "PUT" ? ["Content-Length: 3"] : []) + (method === "PUT" ? "abc" : "");
     await ask(cluster.port, GET);
     expect((await ask(cluster.port, request)).status).toBe(200);
     expect(cluster.services.seen.map(({ target }) => target)).toEqual(["/API", "/API/again", "/API/again"]);
-    if (method === "PUT") expect(cluster.services.seen.slice(1).map(({ body }) => body.toString())).toEqual(["abc", "abc"]);
+    if (method === "PUT") expect(cluster.services.seen.slice(1).map(({ body }) => body.toString())).toEqual(["abc",
+      "abc"]);
   });
 
-  test.each(["POST", "PATCH"])("that close under a %s: nobody knows whether it was done, so it is a 502 and never sent twice", async (method) => {
+  test.each(["POST",
+    "PATCH"])("that close under a %s: nobody knows whether it was done, so it is a 502 and never sent twice", async (method) => {
     closeUponSecond();
     await ask(cluster.port, GET);
     expect((await ask(cluster.port, `${head(method, "/API/again", ["Content-Length: 3"])}abc`)).status).toBe(502);
@@ -173,7 +191,8 @@ describe("connections to upstreams", () => {
   test("that close under a body which is being streamed: it cannot be sent again, so it is a 502", async () => {
     closeUponSecond();
     await ask(cluster.port, GET);
-    const answer = await ask(cluster.port, `${head("PUT", "/API/again", ["Transfer-Encoding: chunked"])}3\r\nabc\r\n0\r\n\r\n`);
+    const answer = await ask(cluster.port,
+      `${head("PUT", "/API/again", ["Transfer-Encoding: chunked"])}3\r\nabc\r\n0\r\n\r\n`);
     expect(answer.status).toBe(502);
     expect(cluster.services.seen.map(({ target }) => target)).toEqual(["/API", "/API/again"]);
   });
@@ -196,8 +215,10 @@ describe("connections to upstreams", () => {
   });
 
   test("of one service are not those of another", async () => {
-    const { answers } = await inTurn(cluster.port, ["/API/1", "/console/2", "/speedtest/3", "/4", "/API/5"].map((path) => head("GET", path)));
-    expect(answers.map(({ body }) => body)).toEqual(["pyos GET /API/1", "console GET /2", "speedtest GET /3", "website GET /4", "pyos GET /API/5"]);
+    const { answers } = await inTurn(cluster.port,
+      ["/API/1", "/console/2", "/speedtest/3", "/4", "/API/5"].map((path) => head("GET", path)));
+    expect(answers.map(({ body }) => body)).toEqual(["pyos GET /API/1", "console GET /2", "speedtest GET /3",
+      "website GET /4", "pyos GET /API/5"]);
   });
 });
 

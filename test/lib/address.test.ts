@@ -2,21 +2,25 @@ import { describe, expect, test } from "bun:test";
 import { CidrSet, hostForUrl, isCidr, plainAddress } from "../../src/lib/address.ts";
 
 describe("an address as text", () => {
-  test.each([["::ffff:10.1.2.3", "10.1.2.3"], ["10.1.2.3", "10.1.2.3"], ["::1", "::1"], ["::ffff:0:1", "::ffff:0:1"]])("%p is plainly %p", (given, plain) => {
+  test.each([["::ffff:10.1.2.3", "10.1.2.3"], ["10.1.2.3", "10.1.2.3"], ["::1", "::1"],
+    ["::ffff:0:1", "::ffff:0:1"]])("%p is plainly %p", (given, plain) => {
     expect(plainAddress(given)).toBe(plain);
   });
 
   test("stands in brackets in a URL when it is IPv6", () => {
-    expect([hostForUrl("::1"), hostForUrl("10.0.0.1"), hostForUrl("pod.example")]).toEqual(["[::1]", "10.0.0.1", "pod.example"]);
+    expect([hostForUrl("::1"), hostForUrl("10.0.0.1"), hostForUrl("pod.example")]).toEqual(["[::1]", "10.0.0.1",
+      "pod.example"]);
   });
 });
 
 describe("a CIDR", () => {
-  test.each(["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "10.1.2.3/32", "::1", "fd00::/8", "::/0", "::1/128"])("%p is one", (text) => {
+  test.each(["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "10.1.2.3/32", "::1", "fd00::/8", "::/0",
+    "::1/128"])("%p is one", (text) => {
     expect(isCidr(text)).toBe(true);
   });
 
-  test.each(["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0.0/+8", "10.0.0.0/-1", "10.0.0.0/0x8", "fd00::/129", "fe80::1%eth0", "example.org", "10.0.0.256", "*", " 10.0.0.1"])(
+  test.each(["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0.0/+8", "10.0.0.0/-1", "10.0.0.0/0x8",
+    "fd00::/129", "fe80::1%eth0", "example.org", "10.0.0.256", "*", " 10.0.0.1"])(
     "%p is none", (text) => {
       expect(isCidr(text)).toBe(false);
       expect(() => new CidrSet([text])).toThrow(`not an address or CIDR: "${text}"`);
@@ -26,8 +30,10 @@ describe("a CIDR", () => {
 describe("a set of CIDRs", () => {
   const set = new CidrSet(["10.0.0.0/8", "192.168.1.5", "fd00::/8"]);
   test.each([
-    ["10.255.255.255", true], ["11.0.0.0", false], ["192.168.1.5", true], ["192.168.1.6", false], ["fd12::1", true], ["fe80::1", false],
-    ["::ffff:10.1.1.1", true], ["::ffff:11.1.1.1", false], ["", false], ["10.1.1.1 ", false], ["localhost", false], ["10.1", false],
+    ["10.255.255.255", true], ["11.0.0.0", false], ["192.168.1.5", true], ["192.168.1.6", false], ["fd12::1", true],
+    ["fe80::1", false],
+    ["::ffff:10.1.1.1", true], ["::ffff:11.1.1.1", false], ["", false], ["10.1.1.1 ", false], ["localhost", false],
+    ["10.1", false],
   ])("%p is in it: %p", (address, isIn) => {
     expect(set.has(address)).toBe(isIn);
   });

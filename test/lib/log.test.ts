@@ -68,8 +68,10 @@ describe("lines", () => {
     for (let i = 0; i < 64 + 8192 + 5; i += 1) log.line(line);
     expect(sink.texts).toHaveLength(1);
     while (sink.waiting.length > 0) sink.waiting.shift()?.();
-    const last = sink.lines.filter((text) => text.startsWith("{")).map((text) => JSON.parse(text) as Record<string, unknown>);
-    expect(last).toMatchObject([{ level: "error", message: "log lines dropped because standard output is not read fast enough", lines: 5 }]);
+    const last = sink.lines.filter((text) => text.startsWith("{")).map((text) => JSON.parse(text) as Record<string,
+      unknown>);
+    expect(last).toMatchObject([{ level: "error",
+      message: "log lines dropped because standard output is not read fast enough", lines: 5 }]);
     expect(sink.lines.filter((text) => text.startsWith("x"))).toHaveLength(64 + 8192);
   });
 });

@@ -4,7 +4,8 @@ import { type AccessEntry, AccessLog } from "../../src/proxy/access-log.ts";
 import { MemorySink } from "../support/router.ts";
 
 const ENTRY: AccessEntry = {
-  requestId: "id1", client: "203.0.113.9", method: "GET", path: "/filer/x", route: "/filer", service: "filer", target: "10.0.0.1:29783", status: 200,
+  requestId: "id1", client: "203.0.113.9", method: "GET", path: "/filer/x", route: "/filer", service: "filer",
+    target: "10.0.0.1:29783", status: 200,
   bytesIn: 3, bytesOut: 5, durationMs: 1.26, upstreamMs: 0.74, tokenHash: "0123abcd", reason: null,
 };
 
@@ -19,13 +20,16 @@ function write(entry: Partial<AccessEntry>, format: "json" | "pretty" = "json"):
 describe("an access line", () => {
   test("is one JSON object with every field", () => {
     expect(JSON.parse(write({}))).toEqual({
-      time: "2026-01-02T03:04:05.006Z", level: "info", message: "access", request_id: "id1", client: "203.0.113.9", method: "GET", path: "/filer/x", route: "/filer",
-      service: "filer", target: "10.0.0.1:29783", status: 200, bytes_in: 3, bytes_out: 5, duration_ms: 1.3, upstream_ms: 0.7, token: "0123abcd",
+      time: "2026-01-02T03:04:05.006Z", level: "info", message: "access", request_id: "id1", client: "203.0.113.9",
+        method: "GET", path: "/filer/x", route: "/filer",
+      service: "filer", target: "10.0.0.1:29783", status: 200, bytes_in: 3, bytes_out: 5, duration_ms: 1.3,
+        upstream_ms: 0.7, token: "0123abcd",
     });
   });
 
   test("has null for what there was not, and the reason of a refusal", () => {
-    expect(JSON.parse(write({ route: null, service: null, target: null, tokenHash: null, upstreamMs: null, reason: "no route" }))).toMatchObject(
+    expect(JSON.parse(write({ route: null, service: null, target: null, tokenHash: null, upstreamMs: null,
+      reason: "no route" }))).toMatchObject(
       { route: null, service: null, target: null, token: null, upstream_ms: null, reason: "no route" });
   });
 

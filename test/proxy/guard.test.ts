@@ -14,15 +14,18 @@ function passes(check: () => void): boolean {
 
 describe("a guard that allows everything", () => {
   const guard = new TargetGuard(["*"], [6081, 29781]);
-  const DENIED = ["127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", "::", "::1",
-    "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:7f00:1", "::ffff:a9fe:a9fe", "fd00:ec2::254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::",
+  const DENIED = ["127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "224.0.0.1",
+    "239.1.1.1", "255.255.255.255", "::", "::1",
+    "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:7f00:1", "::ffff:a9fe:a9fe",
+    "fd00:ec2::254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::",
     "::127.0.0.1", "::7f00:1", "", "localhost", "127.1", "0x7f.0.0.1"];
   test.each(DENIED)("refuses %p", (address) => {
     expect(passes(() => guard.checkAddress(address, "pod.example"))).toBe(false);
     expect(passes(() => guard.checkAddress(address, null))).toBe(false);
   });
 
-  test.each(["10.1.2.3", "192.168.1.1", "172.16.0.1", "203.0.113.9", "fd00::1", "2001:db8::1", "::ffff:10.1.2.3"])("lets %p pass", (address) => {
+  test.each(["10.1.2.3", "192.168.1.1", "172.16.0.1", "203.0.113.9", "fd00::1", "2001:db8::1",
+    "::ffff:10.1.2.3"])("lets %p pass", (address) => {
     expect(passes(() => guard.checkAddress(address, null))).toBe(true);
   });
 
@@ -30,7 +33,8 @@ describe("a guard that allows everything", () => {
     expect(passes(() => guard.checkName(name))).toBe(false);
   });
 
-  test.each([["6081", true], ["29781", true], ["80", false], ["06081", false], ["+6081", false], ["6081 ", false], ["6081.0", false], ["0x17c1", false], ["", false], ["65536", false],
+  test.each([["6081", true], ["29781", true], ["80", false], ["06081", false], ["+6081", false], ["6081 ", false],
+    ["6081.0", false], ["0x17c1", false], ["", false], ["65536", false],
     ["6e3", false], ["%36081", false]])("a path may name port %p: %p", (text, allowed) => {
     expect(passes(() => void guard.checkPort(text))).toBe(allowed);
   });
@@ -39,8 +43,10 @@ describe("a guard that allows everything", () => {
 describe("a guard with a list", () => {
   const guard = new TargetGuard(["10.0.0.0/8", "127.0.1.0/24", ".desktop.example"], []);
   test.each([
-    ["10.9.9.9", null, true], ["11.0.0.1", null, false], ["127.0.1.5", null, true], ["127.0.0.1", null, false], ["11.0.0.1", "a.desktop.example", true],
-    ["11.0.0.1", "desktop.example", true], ["11.0.0.1", "evildesktop.example", false], ["11.0.0.1", "desktop.example.evil", false],
+    ["10.9.9.9", null, true], ["11.0.0.1", null, false], ["127.0.1.5", null, true], ["127.0.0.1", null, false],
+    ["11.0.0.1", "a.desktop.example", true],
+    ["11.0.0.1", "desktop.example", true], ["11.0.0.1", "evildesktop.example", false],
+    ["11.0.0.1", "desktop.example.evil", false],
     ["169.254.169.254", "a.desktop.example", false], ["127.0.0.1", "a.desktop.example", false],
   ])("address %p of the name %p passes: %p", (address, name, allowed) => {
     expect(passes(() => guard.checkAddress(address, name))).toBe(allowed);

@@ -7,13 +7,16 @@ const STRANGER = { address: "203.0.113.9", forwardedFor: "203.0.113.9", isTruste
 const TRUSTED = { address: "203.0.113.9", forwardedFor: "203.0.113.9, 10.0.0.1", isTrustedPeer: true };
 
 function build(headers: Record<string, string>, parts: Partial<UpstreamHead> = {}, framing = ""): string[] {
-  const request = { method: "POST", path: "/x", query: "", host: "desk.example", headers: { host: "desk.example", ...headers } };
-  const text = buildRequestHead({ request, client: STRANGER, target: "/y?z", host: "up:1", requestId: "id1", withoutHeaders: [], secret: null, ...parts }, framing);
+  const request = { method: "POST", path: "/x", query: "", host: "desk.example",
+    headers: { host: "desk.example", ...headers } };
+  const text = buildRequestHead({ request, client: STRANGER, target: "/y?z", host: "up:1", requestId: "id1",
+    withoutHeaders: [], secret: null, ...parts }, framing);
   expect(text.endsWith("\r\n\r\n")).toBe(true);
   return text.slice(0, -4).split("\r\n");
 }
 
-const OURS = ["X-Real-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: desk.example", "X-Forwarded-Proto: http", "X-Request-Id: id1"];
+const OURS = ["X-Real-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Host: desk.example",
+  "X-Forwarded-Proto: http", "X-Request-Id: id1"];
 
 describe("the head that goes upstream", () => {
   test("has the decided target and Host, ours at the end, and nothing invented", () => {
@@ -21,40 +24,52 @@ describe("the head that goes upstream", () => {
   });
 
   test("keeps end-to-end headers as they came", () => {
-    expect(build({ "user-agent": "a", accept: "b", origin: "c", "accept-language": "d", cookie: "e", range: "f" }).slice(2, -5)).toEqual(
+    expect(build({ "user-agent": "a", accept: "b", origin: "c", "accept-language": "d", cookie: "e",
+      range: "f" }).slice(2, -5)).toEqual(
       ["user-agent: a", "accept: b", "origin: c", "accept-language: d", "cookie: e", "range: f"]);
   });
 
   test("has the framing that it was given, and none of the client's", () => {
-    expect(build({ "content-length": "7", "transfer-encoding": "chunked", expect: "100-continue" }, {}, "Content-Length: 3\r\n")).toEqual(
+    expect(build({ "content-length": "7", "transfer-encoding": "chunked", expect: "100-continue" }, {},
+      "Content-Length: 3\r\n")).toEqual(
       ["POST /y?z HTTP/1.1", "Host: up:1", ...OURS, "Content-Length: 3"]);
   });
 
-  const DROPPED = ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
-    "http2-settings", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix", "x-forwarded-port", "x-forwarded-user",
-    "x-forwarded-server", "forwarded", "x-request-id", "x_real_ip", "x_forwarded_for", "x-forwarded_for", "x_forwarded_user", "any_header", "x.real.ip", "x.forwarded.for",
-    "x-forwarded.for", "x.forwarded-for", "x.forwarded.user", "x.forwarded.proto", "x.request.id", "x-request.id", "x-real.ip", "x.forwarded"];
+  const DROPPED = ["connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
+    "trailer", "transfer-encoding", "upgrade",
+    "http2-settings", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix",
+    "x-forwarded-port", "x-forwarded-user",
+    "x-forwarded-server", "forwarded", "x-request-id", "x_real_ip", "x_forwarded_for", "x-forwarded_for",
+    "x_forwarded_user", "any_header", "x.real.ip", "x.forwarded.for",
+    "x-forwarded.for", "x.forwarded-for", "x.forwarded.user", "x.forwarded.proto", "x.request.id", "x-request.id",
+    "x-real.ip", "x.forwarded"];
   test.each(DROPPED)("loses a stranger's %s", (name) => {
     expect(build({ [name]: "evil" })).toEqual(["POST /y?z HTTP/1.1", "Host: up:1", ...OURS]);
   });
 
-  test.each(["x-forwarded_for", "x.forwarded.for", "x.real.ip", "x_real_ip", "x.request.id"])("loses %s from a trusted proxy as well: nobody honest spells it so", (name) => {
+  test.each(["x-forwarded_for", "x.forwarded.for", "x.real.ip", "x_real_ip",
+    "x.request.id"])("loses %s from a trusted proxy as well: nobody honest spells it so", (name) => {
     expect(build({ [name]: "evil" }, { client: TRUSTED }).join()).not.toContain("evil");
   });
 
   test("keeps what a trusted proxy says about the client", () => {
-    const lines = build({ forwarded: "for=1", "x-forwarded-prefix": "/p", "x-forwarded-proto": "https", "x-forwarded-host": "front.example" }, { client: TRUSTED });
-    expect(lines).toEqual(["POST /y?z HTTP/1.1", "Host: up:1", "forwarded: for=1", "x-forwarded-prefix: /p", "X-Real-IP: 203.0.113.9",
-      "X-Forwarded-For: 203.0.113.9, 10.0.0.1", "X-Forwarded-Host: front.example", "X-Forwarded-Proto: https", "X-Request-Id: id1"]);
+    const lines = build({ forwarded: "for=1", "x-forwarded-prefix": "/p", "x-forwarded-proto": "https",
+      "x-forwarded-host": "front.example" }, { client: TRUSTED });
+    expect(lines).toEqual(["POST /y?z HTTP/1.1", "Host: up:1", "forwarded: for=1", "x-forwarded-prefix: /p",
+      "X-Real-IP: 203.0.113.9",
+      "X-Forwarded-For: 203.0.113.9, 10.0.0.1", "X-Forwarded-Host: front.example", "X-Forwarded-Proto: https",
+      "X-Request-Id: id1"]);
   });
 
   test("loses what Connection names, but never what we set", () => {
-    const lines = build({ connection: "close, X-Real-IP, X-Forwarded-For, x-request-id, Host, X-Foo", "x-foo": "1", "x-bar": "2" });
+    const lines = build({ connection: "close, X-Real-IP, X-Forwarded-For, x-request-id, Host, X-Foo", "x-foo": "1",
+      "x-bar": "2" });
     expect(lines).toEqual(["POST /y?z HTTP/1.1", "Host: up:1", "x-bar: 2", ...OURS]);
   });
 
   test("loses the headers that carried the token, and a Referer that shows it", () => {
-    const lines = build({ authorization: "Bearer s3cret", abcauthorization: "x", referer: "http://a/?jwt_token=s3cret" }, { withoutHeaders: ["authorization"], secret: "s3cret" });
+    const lines = build({ authorization: "Bearer s3cret", abcauthorization: "x",
+      referer: "http://a/?jwt_token=s3cret" }, { withoutHeaders: ["authorization"], secret: "s3cret" });
     expect(lines.slice(2, -5)).toEqual(["abcauthorization: x"]);
   });
 
@@ -65,12 +80,16 @@ describe("the head that goes upstream", () => {
 
 describe("who the client is", () => {
   const trusted = new CidrSet(["10.0.0.0/8"]);
-  const CASES: ReadonlyArray<readonly [name: string, peer: string, chain: string | undefined, address: string, forwardedFor: string]> = [
+  const CASES: ReadonlyArray<readonly [name: string, peer: string, chain: string | undefined, address: string,
+    forwardedFor: string]> = [
     ["a stranger is who it is, whatever it says", "203.0.113.9", "1.1.1.1", "203.0.113.9", "203.0.113.9"],
-    ["an IPv4 peer of a dual-stack listener has one spelling", "::ffff:203.0.113.9", undefined, "203.0.113.9", "203.0.113.9"],
-    ["a trusted proxy's last hop is the client", "10.0.0.1", "1.1.1.1, 2.2.2.2", "2.2.2.2", "1.1.1.1, 2.2.2.2, 10.0.0.1"],
+    ["an IPv4 peer of a dual-stack listener has one spelling", "::ffff:203.0.113.9", undefined, "203.0.113.9",
+      "203.0.113.9"],
+    ["a trusted proxy's last hop is the client", "10.0.0.1", "1.1.1.1, 2.2.2.2", "2.2.2.2",
+      "1.1.1.1, 2.2.2.2, 10.0.0.1"],
     ["trusted hops are walked over", "10.0.0.1", "1.1.1.1, 10.0.0.2", "1.1.1.1", "1.1.1.1, 10.0.0.2, 10.0.0.1"],
-    ["an unreadable hop ends the walk", "10.0.0.1", "1.1.1.1, evil, 10.0.0.2", "10.0.0.2", "1.1.1.1, evil, 10.0.0.2, 10.0.0.1"],
+    ["an unreadable hop ends the walk", "10.0.0.1", "1.1.1.1, evil, 10.0.0.2", "10.0.0.2",
+      "1.1.1.1, evil, 10.0.0.2, 10.0.0.1"],
     ["a trusted proxy without a chain is the client itself", "10.0.0.1", undefined, "10.0.0.1", "10.0.0.1"],
     ["empty hops are nobody", "10.0.0.1", " , ,1.1.1.1,", "1.1.1.1", "1.1.1.1, 10.0.0.1"],
   ];

@@ -12,8 +12,10 @@ const STRIP: PathRewrite = { kind: "strip", prefix: "/console" };
 describe("path and query as they go upstream", () => {
   const CASES: ReadonlyArray<readonly [rewrite: PathRewrite, path: string, query: string, target: string]> = [
     [{ kind: "unchanged" }, "/a/%2f//;x", "q=1", "/a/%2f//;x?q=1"], [{ kind: "unchanged" }, "/a", "", "/a"],
-    [{ kind: "replace", path: "/" }, "/websockify", "a=b", "/"], [STRIP, "/console", "", "/"], [STRIP, "/console/", "a", "/?a"], [STRIP, "/console/x/y", "a", "/x/y?a"],
-    [STRIP, "/console//evil.example/x", "", "/evil.example/x"], [STRIP, "/console///x", "", "/x"], [STRIP, "/console/x//y", "", "/x//y"],
+    [{ kind: "replace", path: "/" }, "/websockify", "a=b", "/"], [STRIP, "/console", "", "/"],
+    [STRIP, "/console/", "a", "/?a"], [STRIP, "/console/x/y", "a", "/x/y?a"],
+    [STRIP, "/console//evil.example/x", "", "/evil.example/x"], [STRIP, "/console///x", "", "/x"],
+    [STRIP, "/console/x//y", "", "/x//y"],
   ];
   test.each(CASES)("%j of %p with query %p is %p", (rewrite, path, query, target) => {
     expect(upstreamTarget(match(rewrite), path, query)).toBe(target);
@@ -34,7 +36,8 @@ describe("a redirect of a service to itself", () => {
     expect(clientLocation(match({ kind: "unchanged" }), "website:81", "http://website:81/a")).toBe("/a");
   });
 
-  test.each(["https://console/login", "http://console.evil/", "http://consoles/", "http://other/", "/relative", "//console/"])("is not taken for one: %p", (location) => {
+  test.each(["https://console/login", "http://console.evil/", "http://consoles/", "http://other/", "/relative",
+    "//console/"])("is not taken for one: %p", (location) => {
     expect(clientLocation(match(STRIP), "console", location)).toBe(location);
   });
 });

@@ -7,9 +7,12 @@ import { parsePattern, Router } from "../../src/router/router.ts";
 /** A route of which only the match matters here. */
 function route(kind: PathMatch["kind"], path: string): Route {
   return {
-    name: `${kind} ${path}`, match: { kind, path }, tokenSources: [], rewrite: { kind: "unchanged" }, host: "client", websocket: false,
-    service: { kind: "builtin", name: "test", answer: { kind: "text", text: "" } }, forwardToken: false, bodyLimitBytes: 0,
-    readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false, buffering: true,
+    name: `${kind} ${path}`, match: { kind, path }, tokenSources: [], rewrite: { kind: "unchanged" }, host: "client",
+      websocket: false,
+    service: { kind: "builtin", name: "test", answer: { kind: "text", text: "" } }, forwardToken: false,
+      bodyLimitBytes: 0,
+    readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false,
+      buffering: true,
   };
 }
 
@@ -20,8 +23,10 @@ function nameOf(router: Router, path: string): string | null {
 describe("a prefix", () => {
   const router = new Router([route("prefix", "/filer"), route("prefix", "/terminals/"), route("prefix", "/a/b")]);
   const CASES: ReadonlyArray<readonly [path: string, name: string | null]> = [
-    ["/filer", "prefix /filer"], ["/filer/", "prefix /filer"], ["/filer/x/y", "prefix /filer"], ["/filer//x", "prefix /filer"],
-    ["/filerx", null], ["/file", null], ["/FILER", null], ["//filer", null], ["/%66iler", null], ["/filer;x", null], ["/filer%2fx", null],
+    ["/filer", "prefix /filer"], ["/filer/", "prefix /filer"], ["/filer/x/y", "prefix /filer"],
+    ["/filer//x", "prefix /filer"],
+    ["/filerx", null], ["/file", null], ["/FILER", null], ["//filer", null], ["/%66iler", null], ["/filer;x", null],
+    ["/filer%2fx", null],
     ["/terminals/", "prefix /terminals/"], ["/terminals/7", "prefix /terminals/"], ["/terminals", null],
     ["/a/b", "prefix /a/b"], ["/a/b/c", "prefix /a/b"], ["/a", null], ["/a/bc", null], ["/", null],
   ];
@@ -31,13 +36,15 @@ describe("a prefix", () => {
 });
 
 describe("a pattern", () => {
-  const router = new Router([route("pattern", "/container/{token}/{port}/{path*}"), route("pattern", "/container/{port}"), route("pattern", "/terminals/{id}/size")]);
+  const router = new Router([route("pattern", "/container/{token}/{port}/{path*}"),
+    route("pattern", "/container/{port}"), route("pattern", "/terminals/{id}/size")]);
 
   test("takes the token, the port and the rest of the path", () => {
     expect(router.match("/container/abc/6081/x/y")).toMatchObject({ pathToken: "abc", pathPort: "6081", rest: "x/y" });
   });
 
-  test.each([["/container/abc/6081", ""], ["/container/abc/6081/", ""], ["/container/abc/6081//", "/"], ["/container/abc/6081//x", "/x"]])(
+  test.each([["/container/abc/6081", ""], ["/container/abc/6081/", ""], ["/container/abc/6081//", "/"],
+    ["/container/abc/6081//x", "/x"]])(
     "%p leaves %p as the rest", (path, rest) => {
       expect(router.match(path)).toMatchObject({ pathToken: "abc", pathPort: "6081", rest });
     });
@@ -46,7 +53,8 @@ describe("a pattern", () => {
     expect(router.match("/container/6081")).toMatchObject({ pathToken: null, pathPort: "6081", rest: null });
   });
 
-  test.each(["/container/", "/container//6081", "/container/abc/", "/terminals//size", "/terminals/1/size/", "/terminals/1/2/size", "/terminals/1/sizes"])(
+  test.each(["/container/", "/container//6081", "/container/abc/", "/terminals//size", "/terminals/1/size/",
+    "/terminals/1/2/size", "/terminals/1/sizes"])(
     "does not take %p: a name is one segment that is not empty", (path) => {
       expect(router.match(path)).toBeNull();
     });
@@ -64,14 +72,17 @@ describe("a pattern", () => {
 
 describe("the most specific rule wins", () => {
   const routes = [
-    route("prefix", "/"), route("prefix", "/terminals/"), route("prefix", "/terminals"), route("pattern", "/terminals/{id}/size"),
-    route("exact", "/terminals/7/size"), route("prefix", "/API"), route("prefix", "/API/manager/image"), route("exact", "/API/composer/launchdesktop"),
+    route("prefix", "/"), route("prefix", "/terminals/"), route("prefix", "/terminals"),
+      route("pattern", "/terminals/{id}/size"),
+    route("exact", "/terminals/7/size"), route("prefix", "/API"), route("prefix", "/API/manager/image"),
+      route("exact", "/API/composer/launchdesktop"),
     route("pattern", "/{a}/fixed/{b*}"), route("pattern", "/{a}/{b}/{c*}"),
   ];
   const CASES: ReadonlyArray<readonly [path: string, name: string]> = [
     ["/terminals/7/size", "exact /terminals/7/size"], ["/terminals/8/size", "pattern /terminals/{id}/size"],
     ["/terminals", "prefix /terminals"], ["/API", "prefix /API"], ["/nothing", "prefix /"],
-    ["/API/composer/launchdesktop", "exact /API/composer/launchdesktop"], ["/x/fixed/y", "pattern /{a}/fixed/{b*}"], ["/x/other/y", "pattern /{a}/{b}/{c*}"],
+    ["/API/composer/launchdesktop", "exact /API/composer/launchdesktop"], ["/x/fixed/y", "pattern /{a}/fixed/{b*}"],
+    ["/x/other/y", "pattern /{a}/{b}/{c*}"],
   ];
   for (const [order, list] of [["as written", routes], ["reversed", routes.toReversed()]] as const) {
     test.each(CASES)(`%p goes to %p (rules ${order})`, (path, name) => {
@@ -82,9 +93,12 @@ describe("the most specific rule wins", () => {
   test("of the shipped table, too", async () => {
     const env = { JWT_DESKTOP_SIGNING_PUBLIC_KEY: "a", JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: "b" };
     const router = new Router((await loadSettings({ env })).routes);
-    const chosen = ["/terminals", "/terminals/1", "/terminals/1/size", "/API/manager/image/x", "/API/composer/launchdesktop", "/API/composer/launchdesktop/x",
-      "/container/6081", "/container/t/6081/", "/.well-known/acme-challenge/x", "/healthz", "/healthz/x", "/websockify/x"].map((path) => nameOf(router, path));
-    expect(chosen).toEqual(["/terminals", "/terminals/", "/terminals/{id}/size", "/API/manager/image", "/API/composer/launchdesktop", "/API",
+    const chosen = ["/terminals", "/terminals/1", "/terminals/1/size", "/API/manager/image/x",
+      "/API/composer/launchdesktop", "/API/composer/launchdesktop/x",
+      "/container/6081", "/container/t/6081/", "/.well-known/acme-challenge/x", "/healthz", "/healthz/x",
+      "/websockify/x"].map((path) => nameOf(router, path));
+    expect(chosen).toEqual(["/terminals", "/terminals/", "/terminals/{id}/size", "/API/manager/image",
+      "/API/composer/launchdesktop", "/API",
       "/container/{port}", "/container/{token}/{port}/{path*}", "/.well-known/acme-challenge/", "/healthz", "/", "/"]);
   });
 });
@@ -94,7 +108,8 @@ describe("against a model that tries every rule", () => {
   const path = fc.array(segment, { minLength: 1, maxLength: 6 }).map((parts) => `/${parts.join("/")}`);
 
   test("exact paths and prefixes agree for any table and any path", () => {
-    fc.assert(fc.property(fc.uniqueArray(path, { maxLength: 8 }), fc.uniqueArray(path, { maxLength: 3 }), path, (prefixes, exact, asked) => {
+    fc.assert(fc.property(fc.uniqueArray(path, { maxLength: 8 }), fc.uniqueArray(path, { maxLength: 3 }),
+      path, (prefixes, exact, asked) => {
       const router = new Router([...prefixes.map((p) => route("prefix", p)), ...exact.map((p) => route("exact", p))]);
       expect(nameOf(router, asked)).toBe(model(prefixes, exact, asked));
     }), { numRuns: 2000 });

@@ -23,25 +23,32 @@ afterAll(() => server.stop(true));
 beforeEach(() => { handled = 0; });
 
 const port = (): number => server.port as number;
-const answerWith = async (make: () => Response, method = "GET"): Promise<Answer> => { handler = make; return await ask(port(), head(method, "/")); };
+const answerWith = async (make: () => Response,
+  method = "GET"): Promise<Answer> => { handler = make; return await ask(port(), head(method, "/")); };
 
 /** What the handler saw of one request. */
-async function seenBy(request: string): Promise<{ url: string; headers: Record<string, string>; body: string; method: string }> {
-  handler = async (raw) => Response.json({ url: raw.url, headers: raw.headers.toJSON(), method: raw.method, body: await raw.text() });
-  return JSON.parse(Buffer.from((await ask(port(), request)).body, "latin1").toString()) as { url: string; headers: Record<string, string>; body: string; method: string };
+async function seenBy(request: string): Promise<{ url: string; headers: Record<string,
+  string>; body: string; method: string }> {
+  handler = async (raw) => Response.json({ url: raw.url, headers: raw.headers.toJSON(), method: raw.method,
+    body: await raw.text() });
+  return JSON.parse(Buffer.from((await ask(port(), request)).body,
+    "latin1").toString()) as { url: string; headers: Record<string, string>; body: string; method: string };
 }
 
 describe("request.url (proxy/request.ts rests on it)", () => {
   const CASES: ReadonlyArray<readonly [target: string, url: string]> = [
-    ["/a/../b", "/b"], ["/a/%2e%2E/b", "/b"], ["/a/./b", "/a/b"], ["/a\\b", "/a/b"], ["/\\evil", "//evil"], ["/a/%2e", "/a/"], ["/<x>", "/%3Cx%3E"], ["/\xe9", "/%EF%BF%BD"],
-    ["//a//b", "//a//b"], ["/a%2Fb", "/a%2Fb"], ["/%zz", "/%zz"], ["/%00", "/%00"], ["/a;b", "/a;b"], ["/..;/a", "/..;/a"], ["/..%2fa", "/..%2fa"], ["/a?b\\c/../d", "/a?b\\c/../d"], ["/a#b", "/a#b"],
+    ["/a/../b", "/b"], ["/a/%2e%2E/b", "/b"], ["/a/./b", "/a/b"], ["/a\\b", "/a/b"], ["/\\evil", "//evil"],
+    ["/a/%2e", "/a/"], ["/<x>", "/%3Cx%3E"], ["/\xe9", "/%EF%BF%BD"],
+    ["//a//b", "//a//b"], ["/a%2Fb", "/a%2Fb"], ["/%zz", "/%zz"], ["/%00", "/%00"], ["/a;b", "/a;b"],
+    ["/..;/a", "/..;/a"], ["/..%2fa", "/..%2fa"], ["/a?b\\c/../d", "/a?b\\c/../d"], ["/a#b", "/a#b"],
     ["http://evil.example/a", "/a"],
   ];
   test.each(CASES)("%s is handed out as %s", async (target, path) => {
     expect((await seenBy(head("GET", target))).url).toBe(`http://localhost${path}`);
   });
 
-  test.each(["", "a b", "a/b", "a@b"])("is a bare path when Host is %p, so an address never comes out of a bad Host", async (host) => {
+  test.each(["", "a b", "a/b",
+    "a@b"])("is a bare path when Host is %p, so an address never comes out of a bad Host", async (host) => {
     expect((await seenBy(head("GET", "/x", [`Host: ${host}`]))).url).toBe("/x");
   });
 });
@@ -52,7 +59,8 @@ describe("request headers", () => {
   });
 
   test("names are in lower case, values joined, and bytes above 7F kept", async () => {
-    const { headers } = await seenBy(head("GET", "/", ["X-Dup: 1", "x-dup: 2", "Cookie: a", "Cookie: b", "X-Latin: \xe9\xff", "X_Under: 1"]));
+    const { headers } = await seenBy(head("GET", "/",
+      ["X-Dup: 1", "x-dup: 2", "Cookie: a", "Cookie: b", "X-Latin: \xe9\xff", "X_Under: 1"]));
     expect(headers).toMatchObject({ "x-dup": "1, 2", cookie: "a; b", "x-latin": "\xe9\xff", "x_under": "1" });
   });
 
@@ -62,10 +70,13 @@ describe("request headers", () => {
 });
 
 describe("request bodies", () => {
-  test.each(["GET", "HEAD"])("that of a %s is thrown away while its Content-Length stays: framing cannot be copied (proxy/request-body.ts)", async (method) => {
+  test.each(["GET",
+    "HEAD"])("that of a %s is thrown away while its Content-Length stays: framing cannot be copied (proxy/request-body.ts)", async (method) => {
     let seen: { length: string | null; body: unknown } | null = null;
-    handler = (raw) => { seen ??= { length: raw.headers.get("content-length"), body: raw.body }; return new Response("ok"); };
-    const { answers } = await inTurn(port(), [`${head(method, "/", ["Content-Length: 5"])}hello`, head("GET", "/next")]);
+    handler = (raw) => { seen ??= { length: raw.headers.get("content-length"),
+      body: raw.body }; return new Response("ok"); };
+    const { answers } = await inTurn(port(),
+      [`${head(method, "/", ["Content-Length: 5"])}hello`, head("GET", "/next")]);
     expect(seen as unknown).toEqual({ length: "5", body: null });
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
   });
@@ -81,7 +92,9 @@ describe("request bodies", () => {
 
   test("one that is not read is read over, and the next request is its own", async () => {
     handler = (raw) => new Response(new URL(raw.url).pathname);
-    const { answers } = await inTurn(port(), [head("POST", "/a", ["Content-Length: 300000"]) + "GET /x HTTP/1.1\r\nHost: x\r\n\r\n".padEnd(300_000, "x"), head("GET", "/b")]);
+    const { answers } = await inTurn(port(),
+      [head("POST", "/a", ["Content-Length: 300000"]) + "GET /x HTTP/1.1\r\nHost: x\r\n\r\n".padEnd(300_000, "x"),
+      head("GET", "/b")]);
     expect(answers.map(({ body }) => body)).toEqual(["/a", "/b"]);
     expect(handled).toBe(2);
   });
@@ -111,13 +124,26 @@ describe("request bodies", () => {
 describe("the parser refuses before the handler sees anything", () => {
   const post = (lines: readonly string[], body = ""): string => head("POST", "/", lines) + body;
   const CASES: ReadonlyArray<readonly [name: string, bytes: string]> = [
-    ["Content-Length and Transfer-Encoding", post(["Content-Length: 3", "Transfer-Encoding: chunked"], "0\r\n\r\n")], ["two different lengths", post(["Content-Length: 3", "Content-Length: 4"], "abcd")],
-    ["a signed length", post(["Content-Length: +3"], "abc")], ["a hexadecimal length", post(["Content-Length: 0x3"], "abc")], ["a length list", post(["Content-Length: 3, 3"], "abc")],
-    ["a list of codings", post(["Transfer-Encoding: gzip, chunked"], "0\r\n\r\n")], ["chunked twice", post(["Transfer-Encoding: chunked, chunked"], "0\r\n\r\n")], ["xchunked", post(["Transfer-Encoding: xchunked"], "0\r\n\r\n")],
-    ["a space before the colon", post(["Transfer-Encoding : chunked"], "0\r\n\r\n")], ["a folded line", post(["X: a\r\n b: c"])], ["a bare LF", post(["X: a\nY: b"])], ["a bare CR", post(["X: a\rb"])], ["a NUL", post(["X: \0"])],
-    ["an empty name", post([": x"])], ["chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], ["no Host in HTTP/1.1", "GET / HTTP/1.1\r\n\r\n"],
-    ["a space in the target", head("GET", "/a b")], ["a tab in the target", head("GET", "/a\tb")], ["a NUL in the target", head("GET", "/\0")], ["HTTP/0.9", "GET /\r\n\r\n"], ["HTTP/2.0", "GET / HTTP/2.0\r\nHost: x\r\n\r\n"],
-    ["a head over 16 KiB", head("GET", "/", [`X: ${"x".repeat(17_000)}`])], ["200 header lines", head("GET", "/", Array.from({ length: 200 }, (_, i) => `X-${i}: y`))], ["an unknown method", head("FOO", "/")], ["a method in lower case", head("get", "/")],
+    ["Content-Length and Transfer-Encoding", post(["Content-Length: 3", "Transfer-Encoding: chunked"], "0\r\n\r\n")],
+    ["two different lengths", post(["Content-Length: 3", "Content-Length: 4"], "abcd")],
+    ["a signed length", post(["Content-Length: +3"], "abc")],
+    ["a hexadecimal length", post(["Content-Length: 0x3"], "abc")],
+    ["a length list", post(["Content-Length: 3, 3"], "abc")],
+    ["a list of codings", post(["Transfer-Encoding: gzip, chunked"], "0\r\n\r\n")],
+    ["chunked twice", post(["Transfer-Encoding: chunked, chunked"], "0\r\n\r\n")],
+    ["xchunked", post(["Transfer-Encoding: xchunked"], "0\r\n\r\n")],
+    ["a space before the colon", post(["Transfer-Encoding : chunked"], "0\r\n\r\n")],
+    ["a folded line", post(["X: a\r\n b: c"])], ["a bare LF", post(["X: a\nY: b"])], ["a bare CR", post(["X: a\rb"])],
+    ["a NUL", post(["X: \0"])],
+    ["an empty name", post([": x"])],
+    ["chunked in HTTP/1.0", "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+    ["no Host in HTTP/1.1", "GET / HTTP/1.1\r\n\r\n"],
+    ["a space in the target", head("GET", "/a b")], ["a tab in the target", head("GET", "/a\tb")],
+    ["a NUL in the target", head("GET", "/\0")], ["HTTP/0.9", "GET /\r\n\r\n"],
+    ["HTTP/2.0", "GET / HTTP/2.0\r\nHost: x\r\n\r\n"],
+    ["a head over 64 KiB", head("GET", "/", [`X: ${"x".repeat(70_000)}`])],
+    ["200 header lines", head("GET", "/", Array.from({ length: 200 }, (_, i) => `X-${i}: y`))],
+    ["an unknown method", head("FOO", "/")], ["a method in lower case", head("get", "/")],
   ];
   test.each(CASES)("%s", async (_name, bytes) => {
     handler = () => new Response("handled");
@@ -127,9 +153,11 @@ describe("the parser refuses before the handler sees anything", () => {
   });
 
   test("malformed chunks fail the body that is being read", async () => {
-    for (const body of ["3 \r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3;a\nb\r\nabc\r\n0\r\n\r\n", "3\r\nabcX\r\n0\r\n\r\n", "0x3\r\nabc\r\n0\r\n\r\n"]) {
+    for (const body of ["3 \r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3;a\nb\r\nabc\r\n0\r\n\r\n",
+      "3\r\nabcX\r\n0\r\n\r\n", "0x3\r\nabc\r\n0\r\n\r\n"]) {
       handler = async (raw) => new Response(`whole: ${await raw.text()}`);
-      const { text, isClosed } = await converse(port(), head("POST", "/", ["Transfer-Encoding: chunked"]) + body, { answers: 2 });
+      const { text, isClosed } = await converse(port(), head("POST", "/", ["Transfer-Encoding: chunked"]) + body,
+        { answers: 2 });
       expect([isClosed, text.includes("whole")]).toEqual([true, false]);
     }
   });
@@ -175,7 +203,8 @@ describe("answers (proxy/proxy.ts, #respond)", () => {
   });
 
   test("a stream loses the length that it was given, and is chunked", async () => {
-    const answer = await answerWith(() => new Response(late("hel", "lo"), { headers: { ...TYPE, "content-length": "5" } }));
+    const answer = await answerWith(() => new Response(late("hel", "lo"),
+      { headers: { ...TYPE, "content-length": "5" } }));
     expect([answer.one("content-length"), answer.isChunked, answer.body]).toEqual([null, true, "hello"]);
   });
 
@@ -186,20 +215,25 @@ describe("answers (proxy/proxy.ts, #respond)", () => {
   });
 
   test("the answer to HEAD keeps the length of its header, claims 0 without one, and claims nothing with Transfer-Encoding", async () => {
-    expect((await answerWith(() => new Response(null, { headers: { "content-length": "12345" } }), "HEAD")).one("content-length")).toBe("12345");
+    expect((await answerWith(() => new Response(null, { headers: { "content-length": "12345" } }),
+      "HEAD")).one("content-length")).toBe("12345");
     expect((await answerWith(() => new Response(null), "HEAD")).one("content-length")).toBe("0");
-    expect((await answerWith(() => new Response(null, { headers: { "transfer-encoding": "chunked" } }), "HEAD")).one("content-length")).toBeNull();
+    expect((await answerWith(() => new Response(null, { headers: { "transfer-encoding": "chunked" } }),
+      "HEAD")).one("content-length")).toBeNull();
   });
 
   test("Date is added to every answer but that to HEAD, and one of our own takes its place", async () => {
     expect((await answerWith(() => new Response("x"))).all("date")).toHaveLength(1);
     expect((await answerWith(() => new Response("x"), "HEAD")).all("date")).toHaveLength(0);
     const date = "Mon, 01 Jan 2024 00:00:00 GMT";
-    for (const method of ["GET", "HEAD"]) expect((await answerWith(() => new Response("x", { headers: { date } }), method)).all("date")).toEqual([date]);
+    for (const method of ["GET",
+      "HEAD"]) expect((await answerWith(() => new Response("x", { headers: { date } }),
+      method)).all("date")).toEqual([date]);
   });
 
   test("304 keeps its length, 204 has none", async () => {
-    expect((await answerWith(() => new Response(null, { status: 304, headers: { "content-length": "9" } }))).one("content-length")).toBe("9");
+    expect((await answerWith(() => new Response(null,
+      { status: 304, headers: { "content-length": "9" } }))).one("content-length")).toBe("9");
     expect((await answerWith(() => new Response(null, { status: 204 }))).one("content-length")).toBeNull();
   });
 
@@ -208,8 +242,10 @@ describe("answers (proxy/proxy.ts, #respond)", () => {
   });
 
   test("several Set-Cookie stay several, other headers keep their bytes, and no Server is added", async () => {
-    const answer = await answerWith(() => new Response("x", { headers: [["set-cookie", "a=1"], ["set-cookie", "b=2"], ["x-latin", "\xe9\xff"]] }));
-    expect([answer.all("set-cookie"), answer.one("x-latin"), answer.one("server")]).toEqual([["a=1", "b=2"], "\xe9\xff", null]);
+    const answer = await answerWith(() => new Response("x",
+      { headers: [["set-cookie", "a=1"], ["set-cookie", "b=2"], ["x-latin", "\xe9\xff"]] }));
+    expect([answer.all("set-cookie"), answer.one("x-latin"), answer.one("server")]).toEqual([["a=1", "b=2"], "\xe9\xff",
+      null]);
   });
 
   test("a stream that fails cuts the connection: it is never a clean end", async () => {
@@ -265,7 +301,9 @@ describe("answers (proxy/proxy.ts, #respond)", () => {
 });
 
 describe("request.signal (proxy/visit.ts)", () => {
-  test.each([["is listened to in time", true], ["is first looked at when the client is gone", false]])("tells that the client left when it %s", async (_name, early) => {
+  test.each([["is listened to in time", true],
+    ["is first looked at when the client is gone",
+    false]])("tells that the client left when it %s", async (_name, early) => {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const hold = Promise.withResolvers<Response>();
     const started = Promise.withResolvers<void>();
@@ -293,12 +331,14 @@ describe("request.signal (proxy/visit.ts)", () => {
 
 describe("listening", () => {
   test("without reusePort a second server on the same port is refused", () => {
-    expect(() => Bun.serve({ hostname: "127.0.0.1", port: port(), reusePort: false, development: false, fetch: () => new Response() }))
+    expect(() => Bun.serve({ hostname: "127.0.0.1", port: port(), reusePort: false, development: false,
+      fetch: () => new Response() }))
       .toThrow(expect.objectContaining({ code: "EADDRINUSE" }) as unknown as Error);
   });
 
   test("on all addresses an IPv4 client is spelled ::ffff:a.b.c.d (lib/address.ts)", async () => {
-    const all = Bun.serve({ hostname: "::", port: 0, reusePort: false, development: false, fetch: (raw, self) => new Response(self.requestIP(raw)?.address ?? "") });
+    const all = Bun.serve({ hostname: "::", port: 0, reusePort: false, development: false,
+      fetch: (raw, self) => new Response(self.requestIP(raw)?.address ?? "") });
     try {
       expect(["127.0.0.1", "::ffff:127.0.0.1"]).toContain((await ask(all.port as number, head("GET", "/"))).body);
     } finally {

@@ -9,11 +9,14 @@ type Ended = { error: Error | null };
 /** A server that does `act` to its first connection, and how a client of ours sees the end. */
 async function endSeen(act: (socket: Socket<undefined>) => void): Promise<Ended> {
   const { promise, resolve } = Promise.withResolvers<Ended>();
-  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0, socket: { open: (socket) => { socket.write("hello"); }, data: (socket) => act(socket), close: () => {}, error: () => {} } });
+  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0,
+    socket: { open: (socket) => { socket.write("hello"); }, data: (socket) => act(socket), close: () => {},
+    error: () => {} } });
   try {
     const client = await Bun.connect<undefined>({
       hostname: "127.0.0.1", port: server.port,
-      socket: { data: (socket) => { socket.write("go"); }, close: (_socket, error) => resolve({ error: error ?? null }), error: (_socket, error) => resolve({ error }) },
+      socket: { data: (socket) => { socket.write("go"); }, close: (_socket, error) => resolve({ error: error ?? null }),
+        error: (_socket, error) => resolve({ error }) },
     });
     const ended = await promise;
     client.terminate();
@@ -31,8 +34,10 @@ test("close says nothing of an error when the other side ended in order, and nam
 test("write takes what the kernel takes, says how much, and drain follows (upstream/outgoing.ts)", async () => {
   const { promise: drained, resolve: onDrained } = Promise.withResolvers<void>();
   let reader: Socket<undefined> | null = null;
-  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0, socket: { open: (socket) => { reader = socket; socket.pause(); }, data: () => {}, error: () => {} } });
-  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port, socket: { data: () => {}, drain: () => onDrained(), error: () => {} } });
+  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0,
+    socket: { open: (socket) => { reader = socket; socket.pause(); }, data: () => {}, error: () => {} } });
+  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port,
+    socket: { data: () => {}, drain: () => onDrained(), error: () => {} } });
   try {
     const data = Buffer.alloc(64 * 1024 ** 2);
     const taken = client.write(data, 0, data.length);
@@ -49,7 +54,8 @@ test("write takes what the kernel takes, says how much, and drain follows (upstr
 
 test("write says -1 on a socket that is closed", async () => {
   const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0, socket: { data: () => {}, error: () => {} } });
-  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port, socket: { data: () => {}, error: () => {} } });
+  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port,
+    socket: { data: () => {}, error: () => {} } });
   client.terminate();
   expect(client.write("x")).toBe(-1);
   server.stop(true);
@@ -65,8 +71,11 @@ test("a refused connection rejects", async () => {
 test("received buffers stay as they are: they may be kept", async () => {
   const got: Buffer[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
-  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0, socket: { data: (_socket, chunk) => { got.push(chunk); if (got.reduce((sum, { length }) => sum + length, 0) === 4) resolve(); }, error: () => {} } });
-  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port, socket: { data: () => {}, error: () => {} } });
+  const server = Bun.listen<undefined>({ hostname: "127.0.0.1", port: 0,
+    socket: { data: (_socket, chunk) => { got.push(chunk); if (got.reduce((sum, { length }) => sum + length,
+    0) === 4) resolve(); }, error: () => {} } });
+  const client = await Bun.connect<undefined>({ hostname: "127.0.0.1", port: server.port,
+    socket: { data: () => {}, error: () => {} } });
   for (const byte of "abcd") {
     client.write(byte);
     await Bun.sleep(0);

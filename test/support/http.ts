@@ -26,7 +26,8 @@ export type Conversation = { readonly answers: readonly Answer[]; readonly isClo
  * @param methods of the requests, because the answer to HEAD has no body
  */
 export async function converse(
-  port: number, bytes: string | Buffer, { answers = 1, methods = [], timeoutMs = 5000 }: { answers?: number; methods?: string[]; timeoutMs?: number } = {},
+  port: number, bytes: string | Buffer,
+    { answers = 1, methods = [], timeoutMs = 5000 }: { answers?: number; methods?: string[]; timeoutMs?: number } = {},
 ): Promise<Conversation> {
   const client = await RawClient.open(port);
   try {
@@ -39,7 +40,8 @@ export async function converse(
 }
 
 /** Sends one request after the other's answer, all on one connection. Ends early when the connection does. */
-export async function inTurn(port: number, requests: ReadonlyArray<string | Buffer>, timeoutMs = 5000): Promise<Conversation> {
+export async function inTurn(port: number, requests: ReadonlyArray<string | Buffer>,
+  timeoutMs = 5000): Promise<Conversation> {
   const methods = requests.map((request) => request.toString("latin1").split(" ", 1)[0] ?? "");
   const client = await RawClient.open(port);
   try {
@@ -56,7 +58,8 @@ export async function inTurn(port: number, requests: ReadonlyArray<string | Buff
 
 /** Sends one request and gives its answer. */
 export async function ask(port: number, bytes: string | Buffer, timeoutMs = 5000): Promise<Answer> {
-  const { answers, text } = await converse(port, bytes, { methods: [bytes.toString("latin1").split(" ", 1)[0] ?? ""], timeoutMs });
+  const { answers, text } = await converse(port, bytes,
+    { methods: [bytes.toString("latin1").split(" ", 1)[0] ?? ""], timeoutMs });
   const [answer] = answers;
   if (answer === undefined) throw new Error(`no whole answer: ${JSON.stringify(text.slice(0, 300))}`);
   return answer;
@@ -79,7 +82,8 @@ export function readAnswers(text: string, methods: readonly string[] = []): Answ
     const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1] ?? 0);
     at = end + 4;
     if (status < 100 || status === 101 || status >= 200) {
-      const headers = lines.map((line): [string, string] => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).trim()]);
+      const headers = lines.map((line): [string, string] => [line.slice(0, line.indexOf(":")).toLowerCase(),
+        line.slice(line.indexOf(":") + 1).trim()]);
       const body = readBody(text, at, status, methods[answers.length] ?? "GET", headers);
       if (body === null) return answers;
       at = body.end;
@@ -88,7 +92,8 @@ export function readAnswers(text: string, methods: readonly string[] = []): Answ
   }
 }
 
-function makeAnswer(status: number, statusLine: string, headers: Array<[string, string]>, body: { text: string; isChunked: boolean }): Answer {
+function makeAnswer(status: number, statusLine: string, headers: Array<[string, string]>,
+  body: { text: string; isChunked: boolean }): Answer {
   const all = (name: string): string[] => headers.filter(([given]) => given === name).map(([, value]) => value);
   const one = (name: string): string | null => {
     const values = all(name);
@@ -100,8 +105,10 @@ function makeAnswer(status: number, statusLine: string, headers: Array<[string, 
 
 type Body = { text: string; end: number; isChunked: boolean };
 
-function readBody(text: string, at: number, status: number, method: string, headers: Array<[string, string]>): Body | null {
-  if (method === "HEAD" || status === 204 || status === 304 || status === 101) return { text: "", end: at, isChunked: false };
+function readBody(text: string, at: number, status: number, method: string,
+  headers: Array<[string, string]>): Body | null {
+  if (method === "HEAD" || status === 204 || status === 304 || status === 101) return { text: "", end: at,
+    isChunked: false };
   if (headers.some(([name]) => name === "transfer-encoding")) return readChunks(text, at);
   const length = Number(headers.find(([name]) => name === "content-length")?.[1] ?? 0);
   return text.length < at + length ? null : { text: text.slice(at, at + length), end: at + length, isChunked: false };

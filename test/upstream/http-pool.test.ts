@@ -2,13 +2,15 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Sweeper } from "../../src/lib/deadlines.ts";
-import { ClientGoneError, ConnectError, type UpstreamRequest, type UpstreamResponse, UpstreamTimeoutError } from "../../src/upstream/exchange.ts";
+import { ClientGoneError, ConnectError, type UpstreamRequest, type UpstreamResponse,
+  UpstreamTimeoutError } from "../../src/upstream/exchange.ts";
 import { type Address, HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
 import { ok } from "../support/http.ts";
 import { Pod } from "../support/pod.ts";
 
 const SETTINGS: HttpPoolSettings = {
-  connectTimeoutMs: 1000, writeTimeoutMs: 1000, idleConnectionsPerTarget: 2, idleConnections: 3, idleTimeoutMs: 60_000, responseBufferBytes: 1000, responseBufferTotalBytes: 1500,
+  connectTimeoutMs: 1000, writeTimeoutMs: 1000, idleConnectionsPerTarget: 2, idleConnections: 3, idleTimeoutMs: 60_000,
+    responseBufferBytes: 1000, responseBufferTotalBytes: 1500,
 };
 
 let pod: Pod;
@@ -28,7 +30,8 @@ function address(name: string): Address {
 
 function request(parts: Partial<UpstreamRequest> = {}): UpstreamRequest {
   const method = parts.method ?? "GET";
-  return { method, head: `${method} / HTTP/1.1\r\nHost: a\r\n\r\n`, body: null, chunked: false, bodyLimitBytes: 1000, mayCollect: true, readTimeoutMs: 1000, watcher: { slow: () => {}, bodyBytes: () => {} }, ...parts };
+  return { method, head: `${method} / HTTP/1.1\r\nHost: a\r\n\r\n`, body: null, chunked: false, bodyLimitBytes: 1000,
+    mayCollect: true, readTimeoutMs: 1000, watcher: { slow: () => {}, bodyBytes: () => {} }, ...parts };
 }
 
 function exchange(pool: HttpPool, to: Address, asked: UpstreamRequest): Promise<UpstreamResponse> {
@@ -40,7 +43,8 @@ async function crowd(pool: HttpPool, counts: Record<string, number>): Promise<vo
   const held: Array<() => void> = [];
   pod.answer((seen, connection) => { held.push(() => connection.write(ok(String(seen.port)))); });
   const all: Array<Promise<UpstreamResponse>> = [];
-  for (const [name, count] of Object.entries(counts)) for (let i = 0; i < count; i += 1) all.push(exchange(pool, address(name), request()));
+  for (const [name, count] of Object.entries(counts)) for (let i = 0; i < count; i += 1) all.push(exchange(pool,
+    address(name), request()));
   await pod.until(() => held.length === all.length);
   for (const answer of held) answer();
   await Promise.all(all);
@@ -92,10 +96,13 @@ describe("an exchange", () => {
   test("that is aborted while it is dialled or answered ends with the client's leaving", async () => {
     const pool = new HttpPool(SETTINGS, sweeper);
     pod.answer(() => {});
-    const dialled = exchange(pool, address("a"), request({ watcher: { slow: (exchange) => exchange.abort(), bodyBytes: () => {} } }));
+    const dialled = exchange(pool, address("a"),
+      request({ watcher: { slow: (exchange) => exchange.abort(), bodyBytes: () => {} } }));
     await expect(dialled).rejects.toBeInstanceOf(ClientGoneError);
     let calls = 0;
-    const answered = exchange(pool, address("a"), request({ watcher: { slow: (exchange) => { calls += 1; if (calls === 2) exchange.abort(); }, bodyBytes: () => {} } }));
+    const answered = exchange(pool, address("a"),
+      request({ watcher: { slow: (exchange) => { calls += 1; if (calls === 2) exchange.abort(); },
+      bodyBytes: () => {} } }));
     await expect(answered).rejects.toBeInstanceOf(ClientGoneError);
     await pod.until(() => pod.open.size === 0);
     expect(pool.size).toEqual({ open: 0, idle: 0 });
@@ -103,9 +110,11 @@ describe("an exchange", () => {
 
   test("fails by name when nobody listens, and when nobody answers", async () => {
     const pool = new HttpPool(SETTINGS, sweeper);
-    await expect(exchange(pool, { address: "127.0.1.7", port: 1, key: "x" }, request())).rejects.toBeInstanceOf(ConnectError);
+    await expect(exchange(pool, { address: "127.0.1.7", port: 1, key: "x" },
+      request())).rejects.toBeInstanceOf(ConnectError);
     pod.answer(() => {});
-    await expect(exchange(pool, address("a"), request({ readTimeoutMs: 50 }))).rejects.toBeInstanceOf(UpstreamTimeoutError);
+    await expect(exchange(pool, address("a"),
+      request({ readTimeoutMs: 50 }))).rejects.toBeInstanceOf(UpstreamTimeoutError);
     expect(pool.size).toEqual({ open: 0, idle: 0 });
   });
 
@@ -147,7 +156,9 @@ describe("an exchange", () => {
 
   test("sends a body in hand in one piece behind its head", async () => {
     const pool = new HttpPool(SETTINGS, sweeper);
-    await exchange(pool, address("a"), request({ method: "POST", head: "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", body: Buffer.from("abc") }));
+    await exchange(pool, address("a"),
+      request({ method: "POST", head: "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+      body: Buffer.from("abc") }));
     expect(pod.seen[0]?.body.toString()).toBe("abc");
     pool.close();
   });

@@ -79,7 +79,8 @@ describe("bytes on their way into a socket", () => {
   });
 
   test("arrive whole and in order for any writes and any room", () => {
-    fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 20 }), { maxLength: 10 }), fc.array(fc.nat(15), { maxLength: 10 }), (writes, rooms) => {
+    fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 20 }), { maxLength: 10 }),
+      fc.array(fc.nat(15), { maxLength: 10 }), (writes, rooms) => {
       const kernel = new Kernel(0);
       const outgoing = new Outgoing();
       writes.forEach((bytes, i) => {
