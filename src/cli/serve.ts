@@ -44,28 +44,33 @@ export const command: Command = {
 async function serve(args: Arguments, io: Io): Promise<number> {
   const file = args.get("config");
   const load = (): Promise<Settings> => loadSettings(settingsOptions(args, io));
-  // Before the start: whoever sees the address bound may send a signal at once.
+  // All of this before anything is loaded: a signal or a changed file that comes during the start counts as well.
   const stop = stopSignal();
-  const app = new App(await load());
-  await app.start();
-  const reload = (): Promise<void> => load().then((settings) => apply(app, settings), (error: unknown) => refused(app, error));
-  const watcher = file === undefined ? null : watchSettings(file, load, {
-    onChange: (settings) => void apply(app, settings),
-    onError: (error) => refused(app, error),
-  });
-  const onHangup = (): void => void reload();
+  const started = Promise.withResolvers<App>();
+  let turn: Promise<App> = started.promise;
+  const changed = (settings: Settings): void => { turn = turn.then((app) => apply(app, settings)); };
+  const failed = (error: unknown): void => { turn = turn.then((app) => refused(app, error)); };
+  const watcher = file === undefined ? null : watchSettings(file, load, { onChange: changed, onError: failed });
+  const onHangup = (): void => void load().then(changed, failed);
   process.on("SIGHUP", onHangup);
-  notify("READY=1");
-  const endKeepAlive = keepAlive();
-  const signal = await stop;
-  app.log.info("stopping", { signal });
-  notify("STOPPING=1");
-  watcher?.close();
-  process.off("SIGHUP", onHangup);
-  await app.stop();
-  endKeepAlive();
-  await app.log.end();
-  return 0;
+  try {
+    const app = new App(await load());
+    await app.start();
+    started.resolve(app);
+    notify("READY=1");
+    const endKeepAlive = keepAlive();
+    const signal = await stop;
+    app.log.info("stopping", { signal });
+    notify("STOPPING=1");
+    watcher?.close();
+    await app.stop();
+    endKeepAlive();
+    await app.log.end();
+    return 0;
+  } finally {
+    watcher?.close();
+    process.off("SIGHUP", onHangup);
+  }
 }
 
 /** The flags and environment that every command which loads a configuration shares. @throws UsageError */
@@ -92,7 +97,7 @@ export function listenFlag(args: Arguments): string {
   return text;
 }
 
-async function apply(app: App, settings: Settings): Promise<void> {
+async function apply(app: App, settings: Settings): Promise<App> {
   notifyReloading();
   try {
     await app.apply(settings);
@@ -100,11 +105,13 @@ async function apply(app: App, settings: Settings): Promise<void> {
     refused(app, error);
   }
   notify("READY=1");
+  return app;
 }
 
-function refused(app: App, error: unknown): void {
+function refused(app: App, error: unknown): App {
   const mistakes = error instanceof ConfigError ? error.message : (error as Error).message;
   app.log.error("configuration refused, the old one stays", { reason: mistakes });
+  return app;
 }
 
 /** The first SIGTERM or SIGINT. A second one ends the process at once. */

@@ -4,14 +4,16 @@
 import type { RouteError } from "../errors.ts";
 import type { HeaderPairs } from "./response-headers.ts";
 
-export function errorResponse(error: RouteError, accept: string | undefined, requestId: string, own: HeaderPairs): Response {
+/** The response and the length of its body, for the log. */
+export function errorResponse(error: RouteError, accept: string | undefined, requestId: string, own: HeaderPairs): { response: Response; bytes: number } {
   const headers: [string, string][] = own.map(([name, value]) => [name, value]);
   headers.push(["x-request-id", requestId], ["cache-control", "no-store"]);
   if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
   if (error.code === "method_not_allowed") headers.push(["allow", error.allow ?? "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   const wantsPage = accept !== undefined && accept.includes("text/html");
   headers.push(["content-type", wantsPage ? "text/html; charset=utf-8" : "text/plain; charset=utf-8"]);
-  return new Response(wantsPage ? page(error, requestId) : `${error.publicText}\n`, { status: error.status, headers });
+  const body = Buffer.from(wantsPage ? page(error, requestId) : `${error.publicText}\n`);
+  return { response: new Response(body, { status: error.status, headers }), bytes: body.length };
 }
 
 const HINTS: Readonly<Record<number, string>> = {

@@ -266,9 +266,9 @@ export class Proxy {
     visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
-    const response = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
+    const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
-    visit.finish(isGone ? 499 : error.status, isGone ? 0 : error.publicText.length + 1);
+    visit.finish(isGone ? 499 : error.status, isGone ? 0 : bytes);
     return this.#done(visit, response);
   }
 }

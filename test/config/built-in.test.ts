@@ -33,6 +33,8 @@ const ROWS: readonly Row[] = [
   ["/snapshot", "prefix", HEADERS, "desktop:29785", "unchanged"],
   ["/container/{token}/{port}/{path*}", "pattern", "path", "desktop:path", "rest", container],
   ["/container/{port}", "pattern", HEADERS, "desktop:path", "rest", container],
+  // Not in the table: without it, a malformed one would go to the website with its token.
+  ["/container", "prefix", "", "files null", "unchanged"],
   ["/API/manager/image", "prefix", "", "http://pyos:8000", "unchanged", { ...pyos, bodyLimitBytes: 16 * MIB }],
   ["/API/composer/launchdesktop", "exact", "", "http://pyos:8000", "unchanged", { ...pyos, readTimeoutMs: 600_000 }],
   ["/API", "prefix", "", "http://pyos:8000", "unchanged", pyos],

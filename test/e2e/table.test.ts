@@ -139,6 +139,14 @@ describe("a WebSocket route asked over plain HTTP", () => {
 });
 
 describe("/container", () => {
+  test("a token without a port goes nowhere, least of all to the website", async () => {
+    const before = cluster.pod.seen.length;
+    for (const path of [`/container/${cluster.router.token()}/`, "/container", "/container/"]) {
+      expect((await ask(cluster.port, head("GET", path))).status).toBe(404);
+    }
+    expect(cluster.pod.seen.length).toBe(before);
+  });
+
   test.each([["", "/"], ["/", "/"], ["/a/b%2fc?d=e", "/a/b%2fc?d=e"], ["//a", "//a"], ["?d=e", "/?d=e"]])(
     "/<token>/<port>%s goes to that port as %s, with the client's Host and without the token", async (rest, target) => {
       const token = cluster.router.token();
