@@ -49,7 +49,7 @@ async function serve(args: Arguments, io: Io): Promise<number> {
   const started = Promise.withResolvers<App>();
   let turn: Promise<App> = started.promise;
   const changed = (settings: Settings): void => { turn = turn.then((app) => apply(app, settings)); };
-  const failed = (error: unknown): void => { turn = turn.then((app) => refused(app, error)); };
+  const failed = (reason: unknown): void => { turn = turn.then((app) => refused(app, reason)); };
   const watcher = file === undefined ? null : watchSettings(file, load, { onChange: changed, onError: failed });
   const onHangup = (): void => void load().then(changed, failed);
   process.on("SIGHUP", onHangup);

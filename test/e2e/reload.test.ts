@@ -79,7 +79,7 @@ describe("a changed configuration file", () => {
     expect(await node(serving)).toBe("one");
     writeFileSync(file, withNode("two"));
     await untilNode(serving, "two");
-    expect(serving.events("configuration applied").length).toBe(1);
+    await serving.until(() => serving.events("configuration applied").length === 1);
     await talks(client);
     upload.write(Buffer.alloc(50_000));
     await upload.until(() => upload.status === 200);
