@@ -16,6 +16,9 @@ const DRAIN_LOOK_MS = 20;
 /** What clients get to answer the close frames that a drain sends. */
 const CLOSE_GRACE_MS = 1000;
 
+/** Longer than any look-up of a name or a token may take. */
+const RETIRE_MS = 15_000;
+
 type Tokens = { readonly keys: KeyStore; readonly tokens: DesktopTokens };
 
 export class App {
@@ -25,6 +28,7 @@ export class App {
   #tokens: Tokens | null = null;
   #proxy: Proxy | null = null;
   #http: HttpEntrypoint | null = null;
+  readonly #retired = new Set<{ timer: ReturnType<typeof setTimeout>; release: () => void }>();
 
   constructor(private settings: Settings, options: { log?: Log } = {}) {
     this.log = options.log ?? new Log(settings.logFormat);
@@ -72,13 +76,15 @@ export class App {
     const keep = previous !== null && isDeepStrictEqual(settings.desktopToken, this.settings.desktopToken);
     const tokens = keep ? previous : await this.#loadTokens(settings);
     const next = new Snapshot(settings, tokens?.tokens ?? null, this.#sweeper, old);
-    if (!isDeepStrictEqual(settings.http, this.settings.http)) this.log.warn("a changed listen address takes effect after a restart");
+    for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
     this.#tokens = tokens;
     this.#snapshot = next;
     this.#proxy.swap(next);
-    old.release(next);
-    if (!keep) closeTokens(previous);
+    this.#retire(() => {
+      old.release(next);
+      if (!keep) closeTokens(previous);
+    });
     this.log.info("configuration applied", { routes: settings.routes.length, config: settings.source });
   }
 
@@ -98,12 +104,23 @@ export class App {
     proxy.drain();
     while (proxy.running > 0 && performance.now() < startedMs + timeoutMs) await Bun.sleep(DRAIN_LOOK_MS);
     const cut = proxy.running;
+    proxy.cut();
     // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
     await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
     await Promise.race([http.stop(), Bun.sleep(CLOSE_GRACE_MS)]);
     this.#release();
     this.log.info("stopped", { cut });
     return cut === 0;
+  }
+
+  /** Lets go of what requests under way may still wait for, when the last of them has had its answer. */
+  #retire(release: () => void): void {
+    const timer = setTimeout(() => {
+      this.#retired.delete(entry);
+      release();
+    }, RETIRE_MS).unref();
+    const entry = { timer, release };
+    this.#retired.add(entry);
   }
 
   async #loadTokens(settings: Settings): Promise<Tokens | null> {
@@ -127,6 +144,11 @@ export class App {
   }
 
   #release(): void {
+    for (const { timer, release } of this.#retired) {
+      clearTimeout(timer);
+      release();
+    }
+    this.#retired.clear();
     closeTokens(this.#tokens);
     this.#tokens = null;
     this.#snapshot?.release(null);
@@ -135,6 +157,17 @@ export class App {
     this.#http = null;
     this.#sweeper.close();
   }
+}
+
+/** Settings that the listening server or the log was made with. */
+function needingRestart(old: Settings, next: Settings): string[] {
+  const compresses = (settings: Settings): boolean => settings.routes.some((route) => route.compressText);
+  return [
+    isDeepStrictEqual(old.http, next.http) ? "" : "listen address",
+    old.logFormat === next.logFormat ? "" : "log.format",
+    old.websocket.messageLimitBytes === next.websocket.messageLimitBytes ? "" : "websocket.messageLimit (towards clients)",
+    compresses(old) === compresses(next) ? "" : "compressText",
+  ].filter((name) => name !== "");
 }
 
 function closeTokens(tokens: Tokens | null): void {

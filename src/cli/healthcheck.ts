@@ -1,7 +1,7 @@
 // `route-gateway healthcheck`: asks a running router whether it answers, for container engines that have no other program to
 // ask with. One line of output; exit code 0 for an answer of 200, 1 for anything else.
 
-import { parseListenAddress } from "../config/values.ts";
+import { type ListenAddress, parseListenAddress } from "../config/values.ts";
 import { hostForUrl } from "../lib/address.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { UsageError } from "./args.ts";
@@ -20,7 +20,7 @@ export const command: Command = {
   },
   async run(args, io) {
     const url = args.get("url") ?? healthUrl(io.env.HTTP_LISTEN);
-    if (!URL.canParse(url) || !/^https?:/.test(url)) throw new UsageError(`not a URL: "${url}" (use http://HOST:PORT/healthz)`);
+    if (!URL.canParse(url) || !/^https?:/.test(url)) throw new UsageError(`not a URL: "${url.replace(/^.*@/s, "...@")}" (use http://HOST:PORT/healthz)`);
     const timeoutMs = parseDuration(args.require("timeout"));
     if (timeoutMs === undefined || timeoutMs === 0) {
       throw new UsageError(`not a time: "${args.get("timeout")}" (use 500ms, 2s)`);
@@ -29,26 +29,47 @@ export const command: Command = {
   },
 };
 
-/** Where a router with this HTTP_LISTEN is reached from its own machine: "all addresses" is reached over loopback. */
+/**
+ * Where a router with this HTTP_LISTEN is reached from its own machine: "all addresses" is reached over loopback.
+ * @throws Error naming the variable
+ */
 export function healthUrl(listen: string | undefined): string {
-  const { host, port } = parseListenAddress(listen === undefined || listen === "" ? ":80" : listen);
+  const { host, port } = listenAddress(listen === undefined || listen === "" ? ":80" : listen);
   const reached = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `http://${hostForUrl(reached)}:${port}/healthz`;
 }
 
+function listenAddress(text: string): ListenAddress {
+  try {
+    return parseListenAddress(text);
+  } catch (error) {
+    throw new Error(`environment variable HTTP_LISTEN: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 async function ask(url: string, timeoutMs: number, io: Io): Promise<number> {
+  const shown = withoutUserinfo(url);
   try {
     // A redirect is no answer, and a proxy of the environment is not the way to the own machine.
     const response = await fetch(url, { signal: AbortSignal.timeout(timeoutMs), redirect: "manual", proxy: false });
     if (response.status === 200) {
-      io.stdout(`healthy: ${url}\n`);
+      io.stdout(`healthy: ${shown}\n`);
       return 0;
     }
-    io.stderr(`unhealthy: ${url} answered ${response.status}\n`);
+    io.stderr(`unhealthy: ${shown} answered ${response.status}\n`);
   } catch (error) {
-    io.stderr(`unhealthy: ${url}: ${reason(error, timeoutMs)}\n`);
+    io.stderr(`unhealthy: ${shown}: ${reason(error, timeoutMs)}\n`);
   }
   return 1;
+}
+
+/** For output: it ends in the log of a container engine, where a password has no place. */
+function withoutUserinfo(text: string): string {
+  const url = new URL(text);
+  if (url.username === "" && url.password === "") return text;
+  url.username = "";
+  url.password = "";
+  return url.href;
 }
 
 function reason(error: unknown, timeoutMs: number): string {

@@ -3,6 +3,7 @@
 
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileFault } from "../config/file-fault.ts";
 import { MAX_RSA_BITS, MIN_RSA_BITS, STRONG_RSA_BITS } from "../token/keys.ts";
 import { type DesktopKeys, generateKeys } from "../token/mint.ts";
 import { UsageError } from "./args.ts";
@@ -60,9 +61,14 @@ function writeKeys(directory: string, keys: DesktopKeys, io: Io): number {
     }
     return 0;
   } catch (error) {
-    io.stderr(`cannot write keys: ${error instanceof Error ? error.message : String(error)}\n`);
+    io.stderr(`cannot write keys: ${directory}: ${fault(error)}\n`);
     return 1;
   }
+}
+
+/** What makes directories says of a file in its place only that it exists. */
+function fault(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code === "EEXIST" ? "is not a directory" : fileFault(error);
 }
 
 /** Written beside and renamed: nobody sees half a file, and the mode holds from the first byte on. */

@@ -8,6 +8,8 @@ export type Interpolated = {
   /** A variable that is not set and has no default stands there as written. */
   readonly text: string;
   readonly problems: readonly Problem[];
+  /** Names of the variables whose values stand in the text, empty values included. */
+  readonly used: readonly string[];
 };
 
 export type Problem =
@@ -16,11 +18,12 @@ export type Problem =
 
 export function interpolate(text: string, environment: Environment): Interpolated {
   const reader = new Reader(text, environment);
-  return { text: reader.read(false), problems: reader.problems };
+  return { text: reader.read(false), problems: reader.problems, used: [...new Set(reader.used)] };
 }
 
 class Reader {
   readonly problems: Problem[] = [];
+  readonly used: string[] = [];
   #at = 0;
 
   constructor(private readonly source: string, private readonly environment: Environment) {}
@@ -50,8 +53,9 @@ class Reader {
     this.#at += 2 + name.length;
     const hasDefault = this.source.startsWith(":-", this.#at);
     if (hasDefault) this.#at += 2;
-    // The default is read even when it is not needed, to find the closing brace; its problems then don't matter.
+    // The default is read even when it is not needed, to find the closing brace; what was found in it then doesn't matter.
     const problemsBefore = this.problems.length;
+    const usedBefore = this.used.length;
     const fallback = hasDefault ? this.read(true) : undefined;
     if (name === "" || this.source[this.#at] !== "}") return this.#refuse(start);
     this.#at += 1;
@@ -59,6 +63,7 @@ class Reader {
     const isSet = hasDefault ? value !== undefined && value !== "" : value !== undefined;
     if (isSet) {
       this.problems.length = problemsBefore;
+      this.used.splice(usedBefore, Infinity, name);
       return value ?? "";
     }
     if (fallback !== undefined) return fallback;

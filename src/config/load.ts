@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import builtInText from "../../routes.yaml" with { type: "text" };
 import type { Settings } from "../settings.ts";
 import { buildSettings, type Parsed, type ParseOptions } from "./build.ts";
+import { fileFault } from "./file-fault.ts";
 import { ConfigError } from "./mistake.ts";
 import { type Plain, Source } from "./source.ts";
 
@@ -49,8 +50,7 @@ async function readConfig(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new ConfigError(file, [{ line: 0, column: 0, message: `cannot read ${file}: ${reason}` }], { cause });
+    throw new ConfigError(file, [{ line: 0, column: 0, message: `cannot read ${file}: ${fileFault(cause)}` }], { cause });
   }
 }
 

@@ -295,10 +295,13 @@ function readFields<F extends Fields>(fields: F, value: MapValue, pass: Pass): R
 function readField(field: Field<unknown>, key: string, value: Value | undefined, owner: MapValue, pass: Pass): unknown {
   const read = value === undefined ? undefined : field.shape.read(value, pass);
   if (read !== undefined) return read;
-  if (field.presence.kind === "default") {
-    return field.shape.read(pass.source.fromPlain(field.presence.plain, owner.offset), pass);
+  const { presence } = field;
+  if (presence.kind === "default") {
+    const fallback = (): unknown => field.shape.read(pass.source.fromPlain(presence.plain, owner.offset), pass);
+    // A default may hold the same variable as the value that it stands in for: one mistake, not two.
+    return value === undefined ? fallback() : pass.source.quietly(fallback);
   }
-  if (field.presence.kind === "required" && value === undefined) {
+  if (presence.kind === "required" && value === undefined) {
     pass.mistake(owner.offset, `missing key "${key}": ${field.shape.expects}`);
   }
   return undefined;
@@ -338,17 +341,33 @@ function unexpected(pass: Pass, value: Value, expects: string): undefined {
   return refuse(pass, value, `expected ${expects}, found ${found(value)}`);
 }
 
-/** A value with a bad variable in it is not blamed for what it would be. */
+/** A value with a bad variable in it is not blamed for what it would be; one that a variable made names the variable. */
 function refuse(pass: Pass, value: Value, message: string): undefined {
   const problem = value.kind === "scalar" ? value.problem : undefined;
-  pass.mistake(problem?.offset ?? value.offset, problem?.message ?? message);
+  pass.mistake(problem?.offset ?? value.offset, problem?.message ?? blamed(value, message));
   return undefined;
+}
+
+function blamed(value: Value, message: string): string {
+  const scalars = value.kind === "list" ? value.items.filter(isVariable) : isVariable(value) ? [value] : [];
+  const names = [...new Set(scalars.flatMap((scalar) => scalar.variables ?? []))];
+  if (names.length === 0) return message;
+  const subject = `environment variable${names.length > 1 ? "s" : ""} ${names.join(", ")}`;
+  if (scalars.some((scalar) => scalar.value !== "")) return `${subject}: ${message}`;
+  return `${subject} ${names.length > 1 ? "are" : "is"} set but empty: expected ${message.replace(/^expected |, found .*$/g, "")}`;
 }
 
 function found(value: ScalarValue | ListValue | MapValue): string {
   if (value.kind === "list") return value.items.length === 0 ? "an empty list" : "a list";
   if (value.kind === "map") return "a map";
   if (value.value === null) return "nothing";
-  if (typeof value.value === "string") return `"${value.value}"`;
+  if (typeof value.value === "string") return `"${clipped(value.value)}"`;
   return `${typeof value.value === "number" ? "the number" : "the boolean"} ${value.value}`;
 }
+
+/** A file that is no text comes as one long value. */
+function clipped(text: string): string {
+  return text.length > MOST_QUOTED ? `${text.slice(0, MOST_QUOTED)}...` : text;
+}
+
+const MOST_QUOTED = 100;

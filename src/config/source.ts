@@ -13,6 +13,8 @@ export type ScalarValue = {
   readonly fromEnvironment: boolean;
   /** A variable in it that is not set or not well written: what is to be said if the value turns out to be unusable. */
   readonly problem?: Finding;
+  /** The variables whose values stand in it: who is to be named if the value turns out to be unusable. */
+  readonly variables?: readonly string[];
 };
 export type ListValue = { readonly kind: "list"; readonly offset: number; readonly items: readonly Value[] };
 export type MapValue = { readonly kind: "map"; readonly offset: number; readonly entries: readonly MapEntry[] };
@@ -40,6 +42,14 @@ export class Source {
     this.#mistakes.push({ offset, message });
   }
 
+  /** What `read` finds wrong is not reported: something else has been already, in its place. */
+  quietly<T>(read: () => T): T {
+    const before = this.#mistakes.length;
+    const result = read();
+    this.#mistakes.length = before;
+    return result;
+  }
+
   /** Notes what is no mistake but has no effect. */
   note(offset: number | null, message: string): void {
     this.#notes.push({ offset, message });
@@ -65,13 +75,14 @@ export class Source {
     if (typeof value !== "string" || !value.includes("${")) {
       return { kind: "scalar", offset, value, fromEnvironment: false };
     }
-    const { text, problems } = interpolate(value, this.options.env);
+    const { text, problems, used } = interpolate(value, this.options.env);
     const findings = problems.map((problem) => this.#finding(problem, offset));
     for (const [index, finding] of findings.entries()) {
       if (problems[index]?.kind === "syntax" || !this.options.allowUnset) this.mistake(finding.offset, finding.message);
     }
     const [problem] = findings;
-    return { kind: "scalar", offset, value: text, fromEnvironment: true, ...(problem === undefined ? {} : { problem }) };
+    const rest = problem === undefined ? {} : { problem };
+    return { kind: "scalar", offset, value: text, fromEnvironment: true, variables: used, ...rest };
   }
 
   /** A plain value as if it stood in the file at `offset`. */

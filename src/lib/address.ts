@@ -4,7 +4,8 @@ import { BlockList, isIP, isIPv4 } from "node:net";
 
 /** `::ffff:1.2.3.4`, as a dual-stack listener reports IPv4 peers, becomes `1.2.3.4`; everything else stays. */
 export function plainAddress(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+  // Nothing but dots may follow: `::ffff:0:1.2.3.4` is another thing.
+  return address.startsWith("::ffff:") && address.includes(".") && address.indexOf(":", 7) < 0 ? address.slice(7) : address;
 }
 
 /** An address for a URL or a Host header: IPv6 in brackets. */

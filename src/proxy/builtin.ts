@@ -6,18 +6,30 @@ import { RouteError } from "../errors.ts";
 import type { BuiltinService } from "../service.ts";
 import type { ClientRequest } from "./request.ts";
 
-export type BuiltinAnswer = { readonly body: string | Blob; readonly contentType: string };
+/** Files above this are streamed. */
+const COLLECT_BYTES = 1024 * 1024;
+
+export type BuiltinAnswer = {
+  /** Not a Blob, which Bun.serve would answer ranges of behind our back. */
+  readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+  readonly bytes: number;
+  readonly contentType: string;
+};
 
 /** @throws RouteError not_found, method_not_allowed */
 export async function answerBuiltin(service: BuiltinService, request: ClientRequest): Promise<BuiltinAnswer> {
   if (request.method !== "GET" && request.method !== "HEAD") {
     throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`, { allow: "GET, HEAD" });
   }
-  if (service.answer.kind === "text") return { body: service.answer.text, contentType: "text/plain; charset=utf-8" };
+  if (service.answer.kind === "text") {
+    return { body: service.answer.text, bytes: Buffer.byteLength(service.answer.text), contentType: "text/plain; charset=utf-8" };
+  }
   if (service.answer.root === null) throw new RouteError("not_found", "no webroot is configured");
-  const file = Bun.file(await fileBelow(service.answer.root, request.path));
+  const path = request.path.endsWith("/") ? `${request.path}index.html` : request.path;
+  const file = Bun.file(await fileBelow(service.answer.root, path));
   // Challenge files have no extension: they are text, and nothing may be guessed out of them.
-  return { body: file, contentType: /\.[a-z0-9]+$/i.test(request.path) ? file.type : "text/plain; charset=utf-8" };
+  const contentType = /\.[a-z0-9]+$/i.test(path) ? file.type : "text/plain; charset=utf-8";
+  return { body: file.size > COLLECT_BYTES ? file.stream() : await file.bytes(), bytes: file.size, contentType };
 }
 
 /** The regular file that `path` names below `root`: no traversal, no dotfiles but `.well-known`, no symlink that leads out. */

@@ -27,12 +27,12 @@ export function upstreamHead(passage: Passage, target: Target, framing: string):
   const { request, client, match, found, requestId } = passage;
   const route = match.route;
   const strips = found !== null && !route.forwardToken;
-  const query = strips ? withoutToken(request.query, found.source) : request.query;
+  const query = strips ? withoutToken(request.query, found) : request.query;
   return buildRequestHead({
     request, client, requestId,
     target: upstreamTarget(match, request.path, query),
     host: route.host === "client" ? request.host : target.authority,
     withoutHeaders: strips ? passage.snapshot.tokenHeaders(request, found) : NONE,
-    secret: strips ? found.token : null,
+    forwardsToken: route.forwardToken,
   }, framing);
 }

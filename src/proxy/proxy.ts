@@ -8,7 +8,7 @@ import type { Log } from "../lib/log.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import {
-  BodyTooLargeError, ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
+  BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
 import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
@@ -42,6 +42,7 @@ export class Proxy {
   /** Requests being served, sessions not counted: what a drain waits for. */
   #running = 0;
   #draining = false;
+  #isCut = false;
 
   constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number) {
     this.sessions = new Sessions(snapshot.settings.websocket);
@@ -62,6 +63,11 @@ export class Proxy {
   drain(): void {
     this.#draining = true;
     this.sessions.shutAll(1012, "service restart");
+  }
+
+  /** What still runs is about to lose its connection, and by whom. */
+  cut(): void {
+    this.#isCut = true;
   }
 
   handle(raw: Request, server: GatewayServer): Answer {
@@ -134,7 +140,7 @@ export class Proxy {
     if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
     const answer = await answerBuiltin(match.route.service, request);
     const headers = snapshot.responseHeaders.make([["content-type", answer.contentType]], visit.requestId).headers;
-    visit.finish(200, typeof answer.body === "string" ? answer.body.length : answer.body.size);
+    visit.finish(200, visit.raw.method === "HEAD" ? 0 : answer.bytes);
     return new Response(answer.body, { headers });
   }
 
@@ -204,7 +210,7 @@ export class Proxy {
 
   #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {
     const { visit, snapshot, match } = journey;
-    if (match.route.service.kind !== "fixed" || !head.headers.some(([name]) => name === "location")) {
+    if (!head.headers.some(([name]) => name === "location")) {
       return snapshot.responseHeaders.of(head, visit.requestId);
     }
     const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value) : value]);
@@ -266,6 +272,7 @@ export class Proxy {
     visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
+    if (isGone && this.#isCut) visit.reason = "cut by the shutdown";
     const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
     visit.finish(isGone ? 499 : error.status, isGone ? 0 : bytes);
@@ -298,14 +305,15 @@ function unlabelled(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
 
 /** For the log: a token in the path never gets there, nor does anything else that looks like one. */
 function maskedPath(path: string, pathToken: string | null): string {
-  if (pathToken !== null) return path.replace(pathToken, "[token]");
-  return path.length > 60 ? path.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]") : path;
+  const known = pathToken === null ? path : path.replaceAll(pathToken, "[token]");
+  return known.length > 60 ? known.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]") : known;
 }
 
 function upstreamError(thrown: unknown): unknown {
   if (!(thrown instanceof Error)) return thrown;
   const options = { cause: thrown };
   if (thrown instanceof BodyTooLargeError) return new RouteError("body_too_large", thrown.message, options);
+  if (thrown instanceof ClientStalledError) return new RouteError("request_timeout", thrown.message, options);
   if (thrown instanceof UpstreamTimeoutError) return new RouteError("gateway_timeout", thrown.message, options);
   if (thrown instanceof ClientGoneError) return new RouteError("bad_request", thrown.message, options);
   if (thrown instanceof HandshakeRefusedError) return new RouteError(refusalOf(thrown.status), thrown.message, options);

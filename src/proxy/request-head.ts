@@ -15,6 +15,9 @@ const OURS = new Set([
 /** Believed from trusted proxies only. `x-forwarded-*` and `forwarded` that we do not set: prefix, port, server ... */
 const FORWARDING = /^(?:forwarded$|x[-.]forwarded(?:[-.]|$)|x[-.]real[-.]ip$|x[-.]request[-.]id$)/;
 
+/** The address of a page that had a token in it: such pages link to everything, also where no token is asked for. */
+const REFERS_TOKEN = /[?&]jwt_token=|\/container\/[^/]+\/|eyJ[\w-]*\.|\?[\w-]+\.[\w-]+\.[\w-]+$/;
+
 export type UpstreamHead = {
   readonly request: ClientRequest;
   readonly client: Client;
@@ -24,8 +27,8 @@ export type UpstreamHead = {
   readonly requestId: string;
   /** Lower-case names of headers that carried the token. */
   readonly withoutHeaders: readonly string[];
-  /** A token that must not travel in a Referer either; null when there is none or it is forwarded. */
-  readonly secret: string | null;
+  /** Otherwise no token may travel in a Referer either. */
+  readonly forwardsToken: boolean;
 };
 
 /** @param framing lines of their own, each ending in CRLF: Content-Length, Transfer-Encoding or an upgrade's fields */
@@ -39,7 +42,7 @@ export function buildRequestHead(head: UpstreamHead, framing: string): string {
     if (passage === "never" || (passage === "trusted" && !client.isTrustedPeer) || (named !== null && named.has(name))) continue;
     if (head.withoutHeaders.length > 0 && head.withoutHeaders.includes(name)) continue;
     const value = headers[name] as string;
-    if (name === "referer" && head.secret !== null && value.includes(head.secret)) continue;
+    if (name === "referer" && !head.forwardsToken && REFERS_TOKEN.test(value)) continue;
     text += `${name}: ${value}\r\n`;
   }
   const proto = (client.isTrustedPeer && headers["x-forwarded-proto"]) || "http";

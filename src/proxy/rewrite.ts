@@ -21,7 +21,7 @@ function rewritten(match: Match, path: string): string {
 }
 
 /**
- * A redirect of a fixed service to its own address is turned back into the path that the client knows, as nginx's default
+ * A redirect of a service to its own address, which is no business of the client, is turned back into the path that the client knows, as nginx's default
  * `proxy_redirect` does; every other Location stays.
  */
 export function clientLocation(match: Match, authority: string, location: string): string {
@@ -29,5 +29,6 @@ export function clientLocation(match: Match, authority: string, location: string
   if (!location.startsWith(own)) return location;
   const rewrite = match.route.rewrite;
   const prefix = rewrite.kind === "strip" ? rewrite.prefix.replace(/\/$/, "") : "";
-  return `${prefix}/${location.slice(own.length)}`;
+  // One slash: `//host` would lead the browser to another site.
+  return `${prefix}/${location.slice(own.length).replace(/^[/\\]+/, "")}`;
 }

@@ -5,7 +5,7 @@
 import type { ServerWebSocket } from "bun";
 import type { WebSocketSettings } from "../settings.ts";
 import type { UpstreamEvents, UpstreamWebSocket } from "../upstream/websocket.ts";
-import { isSendableCode } from "../upstream/websocket-frame.ts";
+import { FrameError, isSendableCode } from "../upstream/websocket-frame.ts";
 
 /** Queued towards the client before the upstream is paused; together with kernel buffers well under 8 MiB. */
 export const CLIENT_QUEUE_BYTES = 512 * 1024;
@@ -126,7 +126,7 @@ export class Session implements UpstreamEvents {
 
   gone(error: Error | null): void {
     if (error !== null && this.#upstream !== null) this.#reason = error.message;
-    this.#dismiss(1011, "");
+    this.#dismiss(error instanceof FrameError && error.code === 1009 ? 1009 : 1011, "");
   }
 
   // ---- the proxy's own reasons

@@ -45,6 +45,8 @@ export class ConnectError extends Error { override name = "ConnectError"; }
 export class UpstreamClosedError extends Error { override name = "UpstreamClosedError"; }
 export class UpstreamTimeoutError extends Error { override name = "UpstreamTimeoutError"; }
 export class BodyTooLargeError extends Error { override name = "BodyTooLargeError"; }
+/** The client is there but sends nothing of the body that it announced. */
+export class ClientStalledError extends Error { override name = "ClientStalledError"; }
 export class ClientGoneError extends Error { override name = "ClientGoneError"; }
 
 /** RFC 9110 section 9.2.2: safe to send again when nobody can know whether the first one was acted upon. */

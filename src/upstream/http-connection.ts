@@ -7,7 +7,7 @@ import type { Socket } from "bun";
 import type { Sweepable } from "../lib/deadlines.ts";
 import { ChunkedDecoder, encodeChunk, encodeLastChunk } from "./chunked.ts";
 import {
-  BodyTooLargeError, ClientGoneError, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError, UpstreamTimeoutError,
+  BodyTooLargeError, ClientGoneError, ClientStalledError, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError, UpstreamTimeoutError,
 } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type BufferBudget, StreamedBody } from "./response-body.ts";
@@ -135,13 +135,13 @@ export class HttpConnection implements Sweepable {
     if (!outgoing.drain(this.#socket)) return this.#fail(new UpstreamClosedError("upstream closed the connection"));
     if (this.#phase !== "head") return;
     if (outgoing.pendingBytes > 0) this.#deadlineMs = performance.now() + this.settings.writeTimeoutMs;
-    else this.#deadlineMs = this.#uploading ? Infinity : performance.now() + (this.#request?.readTimeoutMs ?? 0);
+    else this.#deadlineMs = performance.now() + (this.#uploading ? this.settings.writeTimeoutMs : this.#request?.readTimeoutMs ?? 0);
   }
 
   async #upload(request: UpstreamRequest, body: ReadableStream<Uint8Array>): Promise<void> {
     this.#uploading = true;
     this.#write(Buffer.from(request.head, "latin1"));
-    this.#deadlineMs = Infinity;
+    this.#awaitProgress();
     const reader = body.getReader();
     let bytes = 0;
     try {
@@ -156,7 +156,7 @@ export class HttpConnection implements Sweepable {
         this.#write(request.chunked ? encodeChunk(value) : value);
         if (this.#outgoing !== null && this.#outgoing.pendingBytes > 0) await this.#outgoing.whenEmpty();
         if (this.#request !== request) return void reader.cancel().catch(() => {});
-        if (this.#phase === "head") this.#deadlineMs = Infinity;
+        this.#awaitProgress();
       }
       if (request.chunked) this.#write(encodeLastChunk());
       this.#uploaded(request);
@@ -164,6 +164,11 @@ export class HttpConnection implements Sweepable {
       // A body that is too large is ours to refuse; anything else that a request body can throw is a client that left.
       this.#fail(error instanceof BodyTooLargeError ? error : new ClientGoneError("client went away while sending"));
     }
+  }
+
+  /** Both ends of an upload have the same time for their next step: the client to send, the upstream to read. */
+  #awaitProgress(): void {
+    if (this.#phase === "head") this.#deadlineMs = performance.now() + this.settings.writeTimeoutMs;
   }
 
   #uploaded(request: UpstreamRequest): void {
@@ -373,6 +378,8 @@ export class HttpConnection implements Sweepable {
       this.#slowAtMs = nowMs + SLOW_AGAIN_MS;
       this.#request.watcher.slow(this);
     }
-    if (nowMs >= this.#deadlineMs) this.#fail(new UpstreamTimeoutError("upstream did not answer in time"));
+    if (nowMs < this.#deadlineMs) return;
+    const isClientsTurn = this.#phase === "head" && this.#uploading && (this.#outgoing?.pendingBytes ?? 0) === 0;
+    this.#fail(isClientsTurn ? new ClientStalledError("client stopped sending its body") : new UpstreamTimeoutError("upstream did not answer in time"));
   }
 }

@@ -18,7 +18,8 @@ describe("a guard that allows everything", () => {
     "239.1.1.1", "255.255.255.255", "::", "::1",
     "fe80::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:7f00:1", "::ffff:a9fe:a9fe",
     "fd00:ec2::254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::",
-    "::127.0.0.1", "::7f00:1", "", "localhost", "127.1", "0x7f.0.0.1"];
+    "::127.0.0.1", "::7f00:1", "::ffff:0:127.0.0.1", "2002:e000::1", "2002:0:1::", "2001:0:7f00:1::", "fec0::1", "240.0.0.1",
+    "100.100.100.200", "168.63.129.16", "192.0.0.192", "", "localhost", "127.1", "0x7f.0.0.1"];
   test.each(DENIED)("refuses %p", (address) => {
     expect(passes(() => guard.checkAddress(address, "pod.example"))).toBe(false);
     expect(passes(() => guard.checkAddress(address, null))).toBe(false);

@@ -10,7 +10,7 @@ function build(headers: Record<string, string>, parts: Partial<UpstreamHead> = {
   const request = { method: "POST", path: "/x", query: "", host: "desk.example",
     headers: { host: "desk.example", ...headers } };
   const text = buildRequestHead({ request, client: STRANGER, target: "/y?z", host: "up:1", requestId: "id1",
-    withoutHeaders: [], secret: null, ...parts }, framing);
+    withoutHeaders: [], forwardsToken: false, ...parts }, framing);
   expect(text.endsWith("\r\n\r\n")).toBe(true);
   return text.slice(0, -4).split("\r\n");
 }
@@ -69,12 +69,18 @@ describe("the head that goes upstream", () => {
 
   test("loses the headers that carried the token, and a Referer that shows it", () => {
     const lines = build({ authorization: "Bearer s3cret", abcauthorization: "x",
-      referer: "http://a/?jwt_token=s3cret" }, { withoutHeaders: ["authorization"], secret: "s3cret" });
+      referer: "http://a/?jwt_token=s3cret" }, { withoutHeaders: ["authorization"] });
     expect(lines.slice(2, -5)).toEqual(["abcauthorization: x"]);
   });
 
-  test("keeps a Referer without the token", () => {
-    expect(build({ referer: "http://a/" }, { secret: "s3cret" })).toContain("referer: http://a/");
+  test("keeps a Referer without a token, and every one where the token is forwarded", () => {
+    expect(build({ referer: "http://a/containers/x?y=1.2" })).toContain("referer: http://a/containers/x?y=1.2");
+    expect(build({ referer: "http://a/?jwt_token=x" }, { forwardsToken: true })).toContain("referer: http://a/?jwt_token=x");
+  });
+
+  test.each(["http://a/container/s3cret/8080/index.html", "http://a/x?b=1&jwt_token=s3cret", "http://a/terminals/7?eyJh.s3.cret",
+    "http://a/websockify?aa.bb.cc"])("loses the Referer %s on every route: pages link to all of them", (referer) => {
+    expect(build({ referer }).join()).not.toContain("referer");
   });
 });
 

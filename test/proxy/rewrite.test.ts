@@ -36,6 +36,10 @@ describe("a redirect of a service to itself", () => {
     expect(clientLocation(match({ kind: "unchanged" }), "website:81", "http://website:81/a")).toBe("/a");
   });
 
+  test.each(["http://website//evil.example/", "http://website/\\\\evil.example/", "http://website///evil.example/"])("never leads to another site: %p", (location) => {
+    expect(clientLocation(match({ kind: "unchanged" }), "website", location)).toBe("/evil.example/");
+  });
+
   test.each(["https://console/login", "http://console.evil/", "http://consoles/", "http://other/", "/relative",
     "//console/"])("is not taken for one: %p", (location) => {
     expect(clientLocation(match(STRIP), "console", location)).toBe(location);

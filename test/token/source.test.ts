@@ -57,6 +57,10 @@ describe("token in the query", () => {
     expect(find([query], { query: "jwt_token=a.b.c" })).toBeNull();
     expect(find([query])).toBeNull();
   });
+
+  test.each(["rows=5", "a&b", "a.b.c&x=1"])("a query with parameters is no token: ?%s", (text) => {
+    expect(find([query], { query: text })).toBeNull();
+  });
 });
 
 describe("order of sources", () => {
@@ -80,11 +84,15 @@ describe("withoutToken", () => {
     ["jwt_token=abc", ""], ["a=1&jwt_token=abc&b=2", "a=1&b=2"], ["jwt_token=a&x&jwt_token=b", "x"], ["jwt_token", ""],
     ["b=%2F&&c=+&jwt_token=x", "b=%2F&&c=+"], ["my_jwt_token=1&jwt_token=2", "my_jwt_token=1"],
   ])("takes the parameter out of ?%s", (text, rest) => {
-    expect(withoutToken(text, parameter)).toBe(rest);
+    expect(withoutToken(text, { token: "unrelated", source: parameter })).toBe(rest);
   });
 
   test("takes all of a query that is the token, and nothing of one that is not", () => {
-    expect(withoutToken("a.b.c", query)).toBe("");
-    for (const source of [authorization, abc, path]) expect(withoutToken("a=1&jwt_token=x", source)).toBe("a=1&jwt_token=x");
+    expect(withoutToken("a.b.c", { token: "a.b.c", source: query })).toBe("");
+    for (const source of [authorization, abc, path]) expect(withoutToken("a=1&jwt_token=x", { token: "t", source })).toBe("a=1&jwt_token=x");
+  });
+
+  test.each([["a=1&jwt_token=t.t.t&b", "a=1&b"], ["t.t.t", ""], ["a=t.t.t&b=t.t.t2", "b=t.t.t2"]])("takes copies of a header's token out of ?%s", (text, rest) => {
+    expect(withoutToken(text, { token: "t.t.t", source: abc })).toBe(rest);
   });
 });
