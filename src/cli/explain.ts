@@ -1,18 +1,18 @@
 // route-gateway explain: what would happen to a request, step by step, with the very parts that serve. Nothing is dialled;
 // names are looked up, because the guard judges addresses.
 
+import { isIP } from "node:net";
 import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
-import { CidrSet } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
-import { identifyClient } from "../proxy/client.ts";
-import { upstreamHead } from "../proxy/passage.ts";
+import { type Client, identifyClient } from "../proxy/client.ts";
+import { type Passage, upstreamHead } from "../proxy/passage.ts";
 import { type ClientRequest, readRequest } from "../proxy/request.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
-import { checkHandshake, checkOrigin, wantsUpgrade } from "../proxy/upgrade.ts";
+import { checkHandshake, checkOrigin, upgradeFields, wantsUpgrade } from "../proxy/upgrade.ts";
 import type { Identity } from "../identity.ts";
 import type { Route, TokenSource } from "../route.ts";
-import type { Match } from "../router/router.ts";
+import { type Match, parsePattern, type Router } from "../router/router.ts";
 import type { Settings } from "../settings.ts";
 import { DesktopTokens } from "../token/desktop-token.ts";
 import { KeyStore } from "../token/keys.ts";
@@ -81,23 +81,29 @@ async function explain(args: Arguments, io: Io): Promise<number> {
 type Say = (label: string, text: string) => void;
 
 async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say, keyFault: string): Promise<number> {
-  let request = readRequest(rawRequest(args), settings.limits);
-  say("request", `${request.method} ${request.path}`);
-  const match = snapshot.router.match(request.path);
+  const peer = clientFlag(args);
+  const { request, match } = withToken(readRequest(rawRequest(args), settings.limits), tokenFlag(args), snapshot.router);
+  say("request", `${request.method} ${typeof match?.pathToken === "string" ? request.path.replace(match.pathToken, "[token]") : request.path}`);
   if (match === null) throw new RouteError("not_found", "no route matches the path");
   const route = match.route;
   say("route", `${route.name} (${route.match.kind} match of "${route.match.path}")${runnersUp(settings, route, request.path)}`);
   say("service", describeService(route));
-  checkClient(route, args.get("client") ?? "");
-  if (route.websocket && wantsUpgrade(request)) {
-    checkHandshake({ ...request, headers: { "connection": "upgrade", "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==", ...request.headers } });
-    checkOrigin(request, route);
+  const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
+  checkClient(route, client, snapshot);
+  const isUpgrade = route.websocket && wantsUpgrade(request);
+  if (isUpgrade) {
+    checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });
+    if (route.tokenSources.length > 0) checkOrigin(request, route);
     say("upgrade", "WebSocket, bridged");
   }
-  request = withToken(request, args.get("token"), route.tokenSources);
-  const found = await explainToken(request, match, snapshot, say, keyFault);
-  return await explainTarget(args, request, match, found, snapshot, say);
+  const proven = await explainToken(request, match, snapshot, say, keyFault);
+  const framing = isUpgrade ? upgradeFields(request) : "";
+  const passage = { snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null };
+  return await explainTarget(passage, framing, proven?.identity ?? null, say);
 }
+
+/** What every browser sends in a handshake: whoever asks for an explanation need not write it. */
+const HANDSHAKE = { "connection": "upgrade", "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" };
 
 async function explainToken(request: ClientRequest, match: Match, snapshot: Snapshot, say: Say, keyFault: string): Promise<{ found: FoundToken; identity: Identity } | null> {
   const sources = match.route.tokenSources;
@@ -115,20 +121,18 @@ async function explainToken(request: ClientRequest, match: Match, snapshot: Snap
   return { found, identity };
 }
 
-async function explainTarget(args: Arguments, request: ClientRequest, match: Match, proven: { found: FoundToken; identity: Identity } | null,
-  snapshot: Snapshot, say: Say): Promise<number> {
-  const route = match.route;
-  const service = route.service;
+async function explainTarget(passage: Passage, framing: string, identity: Identity | null, say: Say): Promise<number> {
+  const { snapshot, match, found } = passage;
+  const service = match.route.service;
   if (service.kind === "builtin") {
     say("answer", service.answer.kind === "text" ? `200 ${JSON.stringify(service.answer.text)}` : `a file below ${service.answer.root ?? "(no webroot: 404)"}`);
     return 0;
   }
-  if (service.kind === "target" && proven === null) throw new RouteError("internal", "a target service without a token");
-  const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, (proven as { identity: Identity }).identity);
+  if (service.kind === "target" && identity === null) throw new RouteError("internal", "a target service without a token");
+  const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, identity as Identity);
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
-  const client = identifyClient(args.get("client") ?? "", request.headers["x-forwarded-for"], snapshot.trustedProxies);
-  const head = upstreamHead({ snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null }, target, "");
-  const secret = proven?.found.token ?? "";
+  const head = upstreamHead(passage, target, framing);
+  const secret = found?.token ?? "";
   const lines = head.trimEnd().split("\r\n").map((line) => (secret === "" ? line : line.replaceAll(secret, "[token]")));
   say("sends", lines.join(`\n${" ".repeat(10)}`));
   return 0;
@@ -136,29 +140,55 @@ async function explainTarget(args: Arguments, request: ClientRequest, match: Mat
 
 function rawRequest(args: Arguments): Request {
   const text = args.require("URL");
-  const headers = new Headers();
-  for (const line of args.all("header")) {
-    const colon = line.indexOf(":");
-    if (colon < 1) throw new UsageError(`--header takes 'Name: value', not "${line}"`);
-    headers.append(line.slice(0, colon).trim(), line.slice(colon + 1).trim());
-  }
-  let url: URL;
-  try {
-    url = new URL(text, "http://localhost");
-  } catch {
-    throw new UsageError(`not a URL: "${text}"`);
-  }
+  // Put together as text: to the URL parser, a path of two slashes would begin with a host.
+  const url = URL.parse(text.startsWith("/") ? `http://localhost${text}` : text, "http://localhost");
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`not a URL: "${text}" (use /path?query or http://host/path)`);
+  const headers = headerFlags(args);
   if (!headers.has("host")) headers.set("host", url.host);
-  return new Request(url.href, { method: args.get("method") ?? "GET", headers });
+  const method = args.require("method");
+  const request = new Request(url.href, { method, headers });
+  // The runtime takes a method that it does not know for GET.
+  if (request.method !== method.toUpperCase()) throw new UsageError(`not a method that can be served: "${method}" (use GET, POST, PUT, PATCH, DELETE)`);
+  return request;
 }
 
+function headerFlags(args: Arguments): Headers {
+  const headers = new Headers();
+  for (const line of args.all("header")) {
+    const [, name = "", value = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)$/.exec(line) ?? [];
+    if (name === "") throw new UsageError(`--header takes 'Name: value', not "${line}"`);
+    headers.append(name, value.trim());
+  }
+  return headers;
+}
+
+function clientFlag(args: Arguments): string {
+  const client = args.require("client");
+  if (isIP(client) === 0) throw new UsageError(`--client takes an IP address, not "${client}"`);
+  return client;
+}
+
+/** Only what can stand in a header, a query and a path alike; whether it is a token is the verifier's question. */
+function tokenFlag(args: Arguments): string | undefined {
+  const token = args.get("token");
+  if (token === "") throw new UsageError("--token is empty");
+  if (token !== undefined && !/^[A-Za-z0-9_~+=-][A-Za-z0-9._~+=-]*$/.test(token)) throw new UsageError("--token takes a token: letters, digits, and . _ ~ + = -");
+  return token;
+}
+
+type Routed = { readonly request: ClientRequest; readonly match: Match | null };
+
 /** A token given by flag stands where the route looks first. */
-function withToken(request: ClientRequest, token: string | undefined, sources: readonly TokenSource[]): ClientRequest {
-  const first = sources[0];
-  if (token === undefined || first === undefined) return request;
-  if (first.kind === "header") return { ...request, headers: { ...request.headers, [first.name.toLowerCase()]: `Bearer ${token}` } };
-  if (first.kind === "parameter") return { ...request, query: `${request.query === "" ? "" : `${request.query}&`}${first.name}=${token}` };
-  return first.kind === "query" ? { ...request, query: token } : request;
+function withToken(request: ClientRequest, token: string | undefined, router: Router): Routed {
+  const match = router.match(request.path);
+  const first = match?.route.tokenSources[0];
+  if (token === undefined || match === null || first === undefined) return { request, match };
+  if (first.kind === "header") return { request: { ...request, headers: { ...request.headers, [first.name.toLowerCase()]: `Bearer ${token}` } }, match };
+  if (first.kind === "parameter") return { request: { ...request, query: `${request.query === "" ? "" : `${request.query}&`}${first.name}=${token}` }, match };
+  if (first.kind === "query") return { request: { ...request, query: token }, match };
+  const at = parsePattern(match.route.match.path).findIndex((segment) => segment.kind === "one" && segment.name === "token");
+  const path = request.path.split("/").with(at + 1, token).join("/");
+  return { request: { ...request, path }, match: router.match(path) };
 }
 
 function runnersUp(settings: Settings, chosen: Route, path: string): string {
@@ -175,9 +205,9 @@ function describeService(route: Route): string {
   return `${service.name}, answered by this process`;
 }
 
-function checkClient(route: Route, client: string): void {
-  if (route.allowedClients.length > 0 && !new CidrSet(route.allowedClients).has(client)) {
-    throw new RouteError("forbidden", `client ${client} is not in allowedClients`);
+function checkClient(route: Route, client: Client, snapshot: Snapshot): void {
+  if (route.allowedClients.length > 0 && !snapshot.allowedClients(route).has(client.address)) {
+    throw new RouteError("forbidden", `client ${client.address} is not in allowedClients`);
   }
 }
 

@@ -354,7 +354,7 @@ function blamed(value: Value, message: string): string {
   if (names.length === 0) return message;
   const subject = `environment variable${names.length > 1 ? "s" : ""} ${names.join(", ")}`;
   if (scalars.some((scalar) => scalar.value !== "")) return `${subject}: ${message}`;
-  return `${subject} ${names.length > 1 ? "are" : "is"} set but empty: expected ${message.replace(/^expected |, found .*$/g, "")}`;
+  return `${subject} ${names.length > 1 ? "are" : "is"} set but empty`;
 }
 
 function found(value: ScalarValue | ListValue | MapValue): string {

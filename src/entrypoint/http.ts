@@ -2,6 +2,7 @@
 // targets while the handler sees normalised ones), no development mode (it shows source), an explicit reusePort (the
 // default would let a second instance bind the same port silently).
 
+import { isIP } from "node:net";
 import { type GatewayServer, type Proxy, websocketHandlers } from "../proxy/proxy.ts";
 import type { Session } from "../proxy/session.ts";
 import type { Settings } from "../settings.ts";
@@ -63,12 +64,16 @@ function bind(listen: Settings["http"], serve: (hostname: string | null) => Gate
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (listen.host === "" && code !== "EADDRINUSE" && code !== "EACCES") return serve("0.0.0.0");
-    throw new Error(`cannot listen on ${listen.host || "*"}:${listen.port}: ${hint(code, error)}`, { cause: error });
+    throw new Error(`cannot listen on ${listen.host || "*"}:${listen.port}: ${hint(code, error, listen.host)}`, { cause: error });
   }
 }
 
-function hint(code: string | undefined, error: unknown): string {
+/** Why an address cannot be bound, and what to do about it. */
+export function hint(code: string | undefined, error: unknown, host: string): string {
   if (code === "EADDRINUSE") return "the address is in use (another server? choose one with --http HOST:PORT)";
   if (code === "EACCES" || code === "EPERM") return "not permitted (ports below 1024 need CAP_NET_BIND_SERVICE or root; or choose one with --http HOST:PORT)";
+  if (code === "EADDRNOTAVAIL") return "no such address on this machine";
+  // Bun says "invalid argument" of a name that it cannot resolve; of an address it means something else.
+  if (code === "ENOENT" || (code === "EINVAL" && isIP(host) === 0)) return "cannot resolve the name";
   return (error as Error).message;
 }

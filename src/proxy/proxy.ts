@@ -26,7 +26,7 @@ import { clientLocation } from "./rewrite.ts";
 import { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { checkHandshake, checkOrigin, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
+import { checkHandshake, checkOrigin, offeredProtocols, upgradeFields, wantsUpgrade } from "./upgrade.ts";
 import { Visit } from "./visit.ts";
 
 export type GatewayServer = Server<Session>;
@@ -187,11 +187,7 @@ export class Proxy {
     if (body instanceof ReadableStream) {
       this.#running += 1;
       visit.keepClient();
-      void response.ended?.then((end) => {
-        visit.reason = end.error?.message ?? null;
-        visit.finish(status, end.bytes);
-        this.#running -= 1;
-      });
+      void this.#awaitEnd(visit, status, response);
       return new Response(body, { status, headers });
     }
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
@@ -224,11 +220,9 @@ export class Proxy {
     const { settings } = snapshot;
     if (this.#draining) throw new RouteError("unavailable", "shutting down");
     visit.upstreamStartedMs = performance.now();
-    const protocols = offeredProtocols(request);
-    const offer = protocols.length === 0 ? "" : `Sec-WebSocket-Protocol: ${protocols.join(", ")}\r\n`;
-    const head = upstreamHead(journey, target, `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n${offer}`);
+    const head = upstreamHead(journey, target, upgradeFields(request));
     const upstream = await dialWebSocket({
-      address: target.address, port: target.port, head: head.slice(0, -2), protocols,
+      address: target.address, port: target.port, head: head.slice(0, -2), protocols: offeredProtocols(request),
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
       messageLimitBytes: settings.websocket.messageLimitBytes, watcher: visit,
     }, this.sweeper);
@@ -256,8 +250,20 @@ export class Proxy {
   // ---- the end of a request
 
   /** Goes on when something has been waited for. What `next` answers is done; what fails before that is refused here. */
-  #after<T>(visit: Visit, waited: Promise<T>, next: (value: T) => Answer): Promise<Response | undefined> {
-    return waited.then(next).catch((error: unknown) => this.#refuse(visit, error));
+  async #after<T>(visit: Visit, waited: Promise<T>, next: (value: T) => Answer): Promise<Response | undefined> {
+    try {
+      return await next(await waited);
+    } catch (error) {
+      return this.#refuse(visit, error);
+    }
+  }
+
+  /** A streamed body is part of the request until its last byte. */
+  async #awaitEnd(visit: Visit, status: number, response: UpstreamResponse): Promise<void> {
+    const end = await response.ended;
+    visit.reason = end?.error?.message ?? null;
+    visit.finish(status, end?.bytes ?? 0);
+    this.#running -= 1;
   }
 
   #done(visit: Visit, response: Response | undefined): Response | undefined {

@@ -42,3 +42,10 @@ function originHost(origin: string): string | null {
 export function offeredProtocols(request: ClientRequest): string[] {
   return (request.headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
 }
+
+/** The handshake's own fields as the bridge sends them upstream; the key, which is random, is added when it dials. */
+export function upgradeFields(request: ClientRequest): string {
+  const protocols = offeredProtocols(request);
+  const offer = protocols.length === 0 ? "" : `Sec-WebSocket-Protocol: ${protocols.join(", ")}\r\n`;
+  return `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n${offer}`;
+}

@@ -59,9 +59,29 @@ describe("check", () => {
     expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
   });
 
-  test("names a file that cannot be read", async () => {
-    const file = join(directory, "absent.yaml");
-    expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `cannot read ${file}: ENOENT\n` });
+  test("says in words why a file cannot be read", async () => {
+    const absent = join(directory, "absent.yaml");
+    const below = join(await fileWith(TABLE), "below.yaml");
+    expect(await run(check, [absent])).toEqual({ code: 1, stdout: "", stderr: `cannot read ${absent}: no such file\n` });
+    expect((await run(check, [directory])).stderr).toBe(`cannot read ${directory}: is a directory\n`);
+    expect((await run(check, [below])).stderr).toBe(`cannot read ${below}: what stands before a slash is not a directory\n`);
+    expect(run(routes, ["--config", absent])).rejects.toThrow(`cannot read ${absent}: no such file`);
+  });
+
+  test.skipIf(process.getuid?.() === 0)("says that a file may not be read", async () => {
+    const file = join(directory, "secret.yaml");
+    await writeFile(file, TABLE, { mode: 0o000 });
+    expect((await run(check, [file])).stderr).toBe(`cannot read ${file}: not permitted\n`);
+  });
+
+  test("prints no control characters of a file that is no text", async () => {
+    const bytes = Array.from({ length: 256 }, (_, index) => String.fromCharCode((index * 7) % 256)).join("");
+    for (const text of ["\u007fELF\u0002\u0001\u0000\u0000\u001b[31m\u009b", `"\\e[31m": 1\n${TABLE}`, bytes]) {
+      const { code, stderr } = await run(check, [await fileWith(text)]);
+      expect(code).toBe(1);
+      // eslint-disable-next-line no-control-regex
+      expect(stderr.replaceAll("\n", "")).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+    }
   });
 });
 

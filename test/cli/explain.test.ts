@@ -83,7 +83,57 @@ describe("explain", () => {
     expect(exitCode).toBe(0);
   });
 
-  test.each([[["http://["]], [["/x", "--header", "nocolon"]]])("calls %j wrong usage", async (argv) => {
+  test("puts a token given by flag into the path where the pattern has it, and does not show it", async () => {
+    const secret = token("10.1.2.3");
+    const { exitCode, text } = await explain("/container/TOKEN/6081/a/b", "--token", secret);
+    expect(text).toContain("request   GET /container/[token]/6081/a/b");
+    expect(text).toContain("found in the path");
+    expect(text).toContain("target    10.1.2.3:6081");
+    expect(text).toContain("sends     GET /a/b HTTP/1.1");
+    expect(text).not.toContain(secret);
+    expect(exitCode).toBe(0);
+  });
+
+  test("judges allowedClients by the client that trusted proxies name, as serve does", async () => {
+    const file = join(directory, "clients.yaml");
+    writeFileSync(file, `trustedProxies: [10.0.0.0/8]
+services:
+  a: { url: "http://127.0.0.1:1" }
+routes:
+  - { path: /, service: a, allowedClients: [192.0.2.0/24] }
+`);
+    const from = (client: string, hop: string) => explain("/", "--config", file, "--client", client, "--header", `X-Forwarded-For: ${hop}`);
+    expect(await from("10.0.0.1", "192.0.2.7")).toMatchObject({ exitCode: 0, text: expect.stringContaining("X-Real-IP: 192.0.2.7") });
+    expect(await from("10.0.0.1", "203.0.113.7")).toMatchObject({ exitCode: 1, text: expect.stringContaining("403 forbidden: client 203.0.113.7") });
+    // A stranger's X-Forwarded-For means nothing; an IPv4 address in IPv6 form is the same client.
+    expect(await from("203.0.113.7", "192.0.2.7")).toMatchObject({ exitCode: 1, text: expect.stringContaining("403 forbidden: client 203.0.113.7") });
+    expect((await from("::ffff:192.0.2.9", "")).exitCode).toBe(0);
+  });
+
+  test("shows the lines that ask the upstream for a WebSocket", async () => {
+    const { text } = await explain("/websockify", "--token", token("10.1.2.3"), "--header", "Upgrade: websocket", "--header", "Sec-WebSocket-Protocol: binary, base64");
+    const lines = text.split("\n").map((line) => line.trim());
+    expect(lines).toEqual(expect.arrayContaining(["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: binary, base64"]));
+    expect((await explain("/websockify", "--token", token("10.1.2.3"))).text).not.toContain("Upgrade");
+  });
+
+  test("takes a path of two slashes for a path", async () => {
+    const { exitCode, text } = await explain("//evil/x");
+    expect(text).toContain("request   GET //evil/x\n");
+    expect(text).toContain("GET //evil/x HTTP/1.1");
+    expect(text).toContain("X-Forwarded-Host: localhost\n");
+    expect(exitCode).toBe(0);
+  });
+
+  test("knows methods in lower case", async () => {
+    expect((await explain("/", "--method", "patch")).text).toContain("request   PATCH /\n");
+  });
+
+  test.each([
+    [["http://["]], [["mailto:a@b"]], [["/x", "--header", "nocolon"]], [["/x", "--header", "foo bar: x"]], [["/x", "--header", "a: x\r\nb: y"]],
+    [["/x", "--header", ": x"]], [["/x", "--method", "FOO"]], [["/x", "--method", "A B"]], [["/x", "--method", ""]], [["/x", "--client", "zzz"]],
+    [["/x", "--client", "10.0.0.0/8"]], [["/filer", "--token", ""]], [["/container/t/6081/", "--token", "a/b"]], [["/container/t/6081/", "--token", ".."]],
+  ])("calls %j wrong usage", async (argv) => {
     await expect(explain(...argv)).rejects.toThrow(UsageError);
   });
 });

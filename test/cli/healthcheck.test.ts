@@ -74,6 +74,24 @@ describe("healthcheck", () => {
     expect(() => healthUrl("8080")).toThrow('did you mean ":8080"?');
   });
 
+  test("names the variable when HTTP_LISTEN is no address", async () => {
+    expect(healthcheck([], { HTTP_LISTEN: "abc" })).rejects.toThrow('environment variable HTTP_LISTEN: expected an address to listen on such as ":80"');
+  });
+
+  test("prints no user and no password of the URL", async () => {
+    const server = serve(() => new Response("OK\n"));
+    const url = `http://user:secret@127.0.0.1:${server.port}/healthz`;
+    const shown = `http://127.0.0.1:${server.port}/healthz`;
+    expect(await healthcheck(["--url", url])).toEqual({ code: 0, stdout: `healthy: ${shown}\n`, stderr: "" });
+    await server.stop(true);
+    expect(await healthcheck(["--url", url])).toEqual({ code: 1, stdout: "", stderr: `unhealthy: ${shown}: connection refused\n` });
+    for (const malformed of ["http://user:secret@", "http://user:se/cret@host/", "ftp://user:secret@host/"]) {
+      const error = await healthcheck(["--url", malformed]).catch((thrown: unknown) => thrown as Error);
+      expect(error).toBeInstanceOf(UsageError);
+      expect((error as Error).message).toStartWith('not a URL: "...@');
+    }
+  });
+
   test("refuses what is no URL and no time", async () => {
     for (const argv of [["--url", "nonsense"], ["--url", "file:///etc/passwd"], ["--timeout", "2"], ["--timeout", "0"]]) {
       expect(healthcheck(argv)).rejects.toBeInstanceOf(UsageError);

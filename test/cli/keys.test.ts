@@ -62,9 +62,12 @@ describe("keys", () => {
 
   test("says where it could not write", async () => {
     writeFileSync(join(root, "file"), "");
-    const { code, stdout, stderr } = await keys("--out", join(root, "file", "below"));
-    expect([code, stdout]).toEqual([1, ""]);
-    expect(stderr).toStartWith("cannot write keys: ");
+    const file = join(root, "file");
+    expect(await keys("--out", file)).toEqual({ code: 1, stdout: "", stderr: `cannot write keys: ${file}: is not a directory\n` });
+    const below = join(file, "below");
+    expect(await keys("--out", below)).toEqual({
+      code: 1, stdout: "", stderr: `cannot write keys: ${below}: what stands before a slash is not a directory\n`,
+    });
   });
 
   test.each([[[]], [["--out", "x", "--bits", "512"]], [["--out", "x", "--bits", "many"]], [["--out", "x", "--bits", "2049"]], [["--out", "x", "--bits", "16384"]]])(

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { BUILT_IN_SOURCE, BUILT_IN_TEXT, loadSettings } from "../../src/config/load.ts";
 import type { Route, TokenSource } from "../../src/route.ts";
 import type { Service } from "../../src/service.ts";
-import { KEYS, notesOf, settingsOf, TABLE } from "./support.ts";
+import { KEYS, mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
 
 const MIB = 1024 * 1024;
 const HEADERS = "header:abcauthorization header:authorization";
@@ -146,6 +146,34 @@ describe("the built-in configuration", () => {
     expect(settings.desktopToken).toMatchObject({ allowWeakRsaKeys: true, signingPublicKeys: ["new.pem", "old.pem"] });
     expect(settings.routes.find((route) => route.match.path === "/console")?.allowedClients).toEqual(["192.0.2.0/24"]);
     expect(settings.routes.find((route) => route.match.path === "/.well-known/")?.service).toMatchObject({ answer: { kind: "files", root: "/srv/webroot" } });
+  });
+
+  const LISTEN = "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"abc\"";
+  test.each([
+    ["HTTP_LISTEN", "abc", `: ${LISTEN}`],
+    ["NAMESERVER_RESOLVER", "foo", ": expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"foo\""],
+    ["ROUTE_LOG_FORMAT", "jsn", ": expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
+    ["ROUTE_ALLOW_WEAK_RSA_KEYS", "yes", ": expected true or false, found \"yes\""],
+    ["ROUTE_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33", ": not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],
+    ["JWT_DESKTOP_SIGNING_PUBLIC_KEY", "", " is set but empty"],
+    ["JWT_DESKTOP_PAYLOAD_PRIVATE_KEY", "", " is set but empty"],
+  ])("reports %s=%s once, by the variable's name and the line that has it", async (name, value, mistake) => {
+    const error = await builtIn({ [name]: value }).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ name: "ConfigError", mistakes: [{ message: `environment variable ${name}${mistake}` }] });
+    const { mistakes: [first] } = error as { mistakes: Array<{ line: number }> };
+    expect(BUILT_IN_TEXT.split("\n")[(first?.line ?? 0) - 1]).toContain(`\${${name}`);
+  });
+
+  test("may serve files of this machine in place of the website, as the comment beside it says", () => {
+    const comment = BUILT_IN_TEXT.split("\n").find((line) => line.includes("# Or files of this machine")) ?? "";
+    const snippet = /website: \{ directory: [^}]+ \}/.exec(comment)?.[0] ?? "";
+    const withFiles = BUILT_IN_TEXT.replace(/^ {2}website: .*$/m, `  ${snippet}`);
+    const root = "    service: website\n    websocket: true\n";
+    expect(mistakesOf(withFiles, { env: KEYS })).toEqual([expect.stringContaining('service "website" is answered by this process and speaks no WebSocket')]);
+    expect(comment).toContain('"websocket: true" then has to go from the route /');
+    expect(BUILT_IN_TEXT).toContain(root);
+    const settings = settingsOf(withFiles.replace(root, "    service: website\n"), { env: KEYS });
+    expect(settings.routes.find((route) => route.match.path === "/")?.service).toMatchObject({ answer: { kind: "files", root: "/var/lib/website" } });
   });
 
   test("asks for both key files by the line that names them", async () => {

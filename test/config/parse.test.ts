@@ -67,6 +67,17 @@ describe("a mistake in the file", () => {
     expect(formatMistake("routes.yaml", { line: 0, column: 0, message: "m" })).toBe("m");
   });
 
+  test("is one line that moves no cursor, whatever the file and its name hold", () => {
+    expect(formatMistake("a\nb", { line: 1, column: 1, message: "found \"\u001b[31m\"" })).toBe("a\\u000ab:1:1: found \"\\u001b[31m\"");
+    expect(formatMistake("a", { line: 0, column: 0, message: "x\ry" })).toBe("x\\u000dy");
+  });
+
+  test("quotes the beginning of a value that is very long", () => {
+    expect(mistakesOf(`dns: ${"x".repeat(5000)}\n${TABLE}`)).toEqual([
+      `1:6: expected a map of keys and values, found "${"x".repeat(100)}..."`,
+    ]);
+  });
+
   test("counts columns in a file with Windows line ends and letters outside of ASCII", () => {
     expect(mistakesOf(`# é ü\r\n${TABLE.replaceAll("\n", "\r\n")}log: { format: "ü" }\r\n`)).toEqual([
       "6:16: expected one of json, pretty, found \"ü\"",
@@ -161,6 +172,19 @@ describe("a mistake outside of the file", () => {
     ]);
     expect(mistakesOf(`ports:\n  mine: 1\n${TABLE}`, { env: { MINE: "0" } })).toEqual([
       "2:3: environment variable MINE: expected a port number from 1 to 65535, found \"0\"",
+    ]);
+  });
+
+  test("is a variable that a default names, once, also where the file has the same one", () => {
+    const mistake = "environment variable HTTP_LISTEN: expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"abc\"";
+    expect(mistakesOf(TABLE, { env: { HTTP_LISTEN: "abc" } })).toEqual([`1:1: ${mistake}`]);
+    expect(mistakesOf(`entrypoints: { http: "${"${"}HTTP_LISTEN}" }\n${TABLE}`, { env: { HTTP_LISTEN: "abc" } })).toEqual([`1:22: ${mistake}`]);
+  });
+
+  test("is every variable that the value was made of", () => {
+    const text = "services:\n  a: { url: \"http://${A}:${B}\" }\nroutes:\n  - { path: /, service: a }\n";
+    expect(mistakesOf(text, { env: { A: "x", B: "y" } })).toEqual([
+      "2:13: environment variables A, B: expected a URL such as http://host:8000, found \"http://x:y\"",
     ]);
   });
 
