@@ -162,6 +162,21 @@ export function isSendableCode(code: number): boolean {
   return (code >= 1000 && code <= 1014 && code !== 1004 && code !== 1005 && code !== 1006) || (code >= 3000 && code <= 4999);
 }
 
+/** What {@link encodeShortFrame} takes at most. */
+export const SHORT_FRAME_BYTES = 125;
+
+/**
+ * Like {@link encodeFrame} for at most 125 bytes (keys, pointer moves), into memory that is there: no allocation.
+ * @returns the length of the frame
+ */
+export function encodeShortFrame(into: Buffer, opcode: number, data: Uint8Array, key: number = randomKey()): number {
+  into[0] = 0x80 | opcode;
+  into[1] = 0x80 | data.length;
+  into.writeUInt32LE(key, 2);
+  for (let i = 0; i < data.length; i += 1) into[6 + i] = (data[i] as number) ^ ((key >>> ((i & 3) << 3)) & 0xff);
+  return 6 + data.length;
+}
+
 /** One unfragmented masked frame. The key is random, as RFC 6455 section 5.3 asks of a client. */
 export function encodeFrame(opcode: number, data: Uint8Array, key: number = randomKey()): Buffer {
   const length = data.length;

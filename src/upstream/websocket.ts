@@ -8,7 +8,7 @@ import { Dial } from "./dial.ts";
 import { ClientGoneError, ConnectError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { parseResponseHead, ProtocolError } from "./response-head.ts";
-import { closePayload, encodeFrame, FrameError, FrameReader, type FrameSink, Opcode } from "./websocket-frame.ts";
+import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, Opcode, SHORT_FRAME_BYTES } from "./websocket-frame.ts";
 
 /** The upstream answered the handshake with something else than 101. */
 export class HandshakeRefusedError extends Error {
@@ -39,6 +39,9 @@ export type WebSocketDial = {
 const LINGER_MS = 10_000;
 /** Pongs are left out while so much waits: RFC 6455 section 5.5.3 asks for an answer to the latest ping only. */
 const PONG_QUEUE_BYTES = 64 * 1024;
+
+/** Where short frames are made; `write()` copies them into the kernel before it returns. */
+const SCRATCH = Buffer.allocUnsafeSlow(256);
 
 export interface UpstreamEvents extends FrameSink {
   /** All bytes that waited were taken by the kernel. */
@@ -169,7 +172,12 @@ export class UpstreamWebSocket implements Sweepable {
 
   /** @returns bytes that wait for the upstream to read; 0 when the kernel took all, -1 when the connection is gone */
   send(data: Uint8Array, isText: boolean): number {
-    return this.#write(encodeFrame(isText ? Opcode.text : Opcode.binary, data));
+    const opcode = isText ? Opcode.text : Opcode.binary;
+    if (data.length > SHORT_FRAME_BYTES || this.#outgoing !== null || this.#socket === null) return this.#write(encodeFrame(opcode, data));
+    const length = encodeShortFrame(SCRATCH, opcode, data);
+    const taken = this.#socket.write(SCRATCH, 0, length);
+    if (taken === length || taken < 0) return taken < 0 ? -1 : 0;
+    return this.#write(Buffer.from(SCRATCH.subarray(taken, length)));
   }
 
   sendPing(): void {

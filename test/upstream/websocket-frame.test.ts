@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { closePayload, encodeFrame, FrameError, FrameReader, type FrameSink, isSendableCode, Opcode } from "../../src/upstream/websocket-frame.ts";
+import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, isSendableCode, Opcode } from "../../src/upstream/websocket-frame.ts";
 
 type Event = ["text" | "binary" | "ping", string] | ["pong"] | ["close", number, string];
 
@@ -168,6 +168,14 @@ describe("frame encoder", () => {
   test("uses a fresh key for each frame", () => {
     const keys = new Set(Array.from({ length: 3000 }, () => encodeFrame(Opcode.text, Buffer.from("x")).readUInt32LE(2)));
     expect(keys.size).toBeGreaterThan(2990);
+  });
+
+  test("makes short frames in place that are the same frames", () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 125 }), fc.integer({ min: 0, max: 0xffffffff }), (data, key) => {
+      const into = Buffer.alloc(256);
+      const length = encodeShortFrame(into, Opcode.text, data, key);
+      expect(into.subarray(0, length)).toEqual(encodeFrame(Opcode.text, data, key));
+    }), { numRuns: 200 });
   });
 
   test("writes for every input what a reader of frames gives back", () => {
