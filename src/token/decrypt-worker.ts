@@ -14,7 +14,7 @@ declare const self: Worker;
 let key: KeyObject | null = null;
 
 /** Next to nothing beside the thread that carries everybody's bytes, when cores are scarce; all of a core that is free. */
-const NICE = 15;
+const NICE = 19;
 // On Linux, 0 is the calling thread alone; elsewhere it would be the whole process.
 if (process.platform === "linux") setPriority(0, NICE);
 
