@@ -3,7 +3,7 @@
 import { DEFAULT_LISTEN, startDemo, type Demo } from "../demo/demo.ts";
 import { Log } from "../lib/log.ts";
 import type { Arguments } from "./args.ts";
-import { listenFlag } from "./serve.ts";
+import { listenFlag } from "./settings-flags.ts";
 import type { Command, Io } from "./command.ts";
 
 export const command: Command = {

@@ -19,7 +19,7 @@ import { KeyStore } from "../token/keys.ts";
 import { findToken, type FoundToken } from "../token/source.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
-import { settingsOptions } from "./serve.ts";
+import { settingsOptions } from "./settings-flags.ts";
 
 export const command: Command = {
   name: "explain",

@@ -4,13 +4,12 @@
 import { App } from "../app.ts";
 import { loadSettings } from "../config/load.ts";
 import { ConfigError } from "../config/mistake.ts";
-import { parseListenAddress } from "../config/values.ts";
 import { watchSettings } from "../config/watch.ts";
 import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
 import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
-import { UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { settingsOptions } from "./settings-flags.ts";
 
 export const command: Command = {
   name: "serve",
@@ -71,30 +70,6 @@ async function serve(args: Arguments, io: Io): Promise<number> {
     watcher?.close();
     process.off("SIGHUP", onHangup);
   }
-}
-
-/** The flags and environment that every command which loads a configuration shares. @throws UsageError */
-export function settingsOptions(args: Arguments, io: Io): Parameters<typeof loadSettings>[0] {
-  const format = args.get("log-format");
-  if (format !== undefined && format !== "json" && format !== "pretty") throw new UsageError(`--log-format is json or pretty, not "${format}"`);
-  return {
-    env: io.env,
-    ...(args.get("config") === undefined ? {} : { file: args.require("config") }),
-    ...(args.get("http") === undefined ? {} : { httpListen: listenFlag(args) }),
-    ...(format === undefined ? {} : { logFormat: format }),
-    allowTargets: args.all("allow-targets").flatMap((list) => list.split(",")).map((entry) => entry.trim()).filter((entry) => entry !== ""),
-  };
-}
-
-/** `--http`, checked: a malformed one is wrong usage, not a broken configuration. @throws UsageError */
-export function listenFlag(args: Arguments): string {
-  const text = args.require("http");
-  try {
-    parseListenAddress(text);
-  } catch (error) {
-    throw new UsageError(`--http: ${(error as Error).message}`);
-  }
-  return text;
 }
 
 async function apply(app: App, settings: Settings): Promise<App> {

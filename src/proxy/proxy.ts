@@ -109,13 +109,11 @@ export class Proxy {
       checkHandshake(request);
       if (route.tokenSources.length > 0) checkOrigin(request, route);
     }
-    if (route.tokenSources.length === 0) {
-      return this.#resolve({ visit, snapshot, requestId: visit.requestId, request, client, match, found: null, isUpgrade }, null, server);
-    }
     const found = findToken(route.tokenSources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
+    const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
+    if (route.tokenSources.length === 0) return this.#resolve(journey, null, server);
     if (found === null) throw new RouteError("unauthorized", "no token");
     if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
-    const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
     const identity = snapshot.tokens.identify(found.token);
     if (identity instanceof Promise) return this.#after(visit, identity, (proven) => this.#resolve(journey, proven, server));
     return this.#resolve(journey, identity, server);

@@ -134,8 +134,8 @@ export class HttpConnection implements Sweepable {
     if (outgoing === null || this.#socket === null) return;
     if (!outgoing.drain(this.#socket)) return this.#fail(new UpstreamClosedError("upstream closed the connection"));
     if (this.#phase !== "head") return;
-    if (outgoing.pendingBytes > 0) this.#deadlineMs = performance.now() + this.settings.writeTimeoutMs;
-    else this.#deadlineMs = performance.now() + (this.#uploading ? this.settings.writeTimeoutMs : this.#request?.readTimeoutMs ?? 0);
+    const isSending = outgoing.pendingBytes > 0 || this.#uploading;
+    this.#deadlineMs = performance.now() + (isSending ? this.settings.writeTimeoutMs : this.#request?.readTimeoutMs ?? 0);
   }
 
   async #upload(request: UpstreamRequest, body: ReadableStream<Uint8Array>): Promise<void> {

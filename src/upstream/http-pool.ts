@@ -128,9 +128,8 @@ export class HttpPool implements Sweepable {
     if (this.#open.size === 0) return this.sweeper.delete(this);
     for (const idle of this.#idle.values()) {
       // Oldest first: the first one that is young enough ends the walk.
-      for (const connection of idle.slice()) {
-        if (nowMs - connection.idleSinceMs < this.settings.idleTimeoutMs) break;
-        connection.close();
+      for (let oldest = idle[0]; oldest !== undefined && nowMs - oldest.idleSinceMs >= this.settings.idleTimeoutMs; oldest = idle[0]) {
+        oldest.close();
       }
     }
   }

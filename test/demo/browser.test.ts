@@ -1,12 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chromium, type Browser, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { startDemo, type Demo } from "../../src/demo/demo.ts";
+import { CHROMIUM, launchBrowser } from "../support/browser.ts";
 
-const CHROMIUM = Bun.which("chromium");
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-  "--disable-sync",
-];
 /** The page refreshes at half of this life. */
 const TOKEN_TTL_S = 8;
 const TIMEOUT_MS = 120_000;
@@ -19,7 +15,7 @@ const problems: string[] = [];
 beforeAll(async () => {
   if (!CHROMIUM) return;
   demo = await startDemo({ httpListen: "127.0.0.1:0", desktopTokenTtlS: TOKEN_TTL_S });
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  browser = await launchBrowser();
   page = await openPage();
 }, TIMEOUT_MS);
 

@@ -1,0 +1,30 @@
+// What the flags that choose and change a configuration mean, for every command that loads one as `serve` does.
+
+import type { loadSettings } from "../config/load.ts";
+import { parseListenAddress } from "../config/values.ts";
+import { type Arguments, UsageError } from "./args.ts";
+import type { Io } from "./command.ts";
+
+/** The flags and environment that every command which loads a configuration shares. @throws UsageError */
+export function settingsOptions(args: Arguments, io: Io): Parameters<typeof loadSettings>[0] {
+  const format = args.get("log-format");
+  if (format !== undefined && format !== "json" && format !== "pretty") throw new UsageError(`--log-format is json or pretty, not "${format}"`);
+  return {
+    env: io.env,
+    ...(args.get("config") === undefined ? {} : { file: args.require("config") }),
+    ...(args.get("http") === undefined ? {} : { httpListen: listenFlag(args) }),
+    ...(format === undefined ? {} : { logFormat: format }),
+    allowTargets: args.all("allow-targets").flatMap((list) => list.split(",")).map((entry) => entry.trim()).filter((entry) => entry !== ""),
+  };
+}
+
+/** `--http`, checked: a malformed one is wrong usage, not a broken configuration. @throws UsageError */
+export function listenFlag(args: Arguments): string {
+  const text = args.require("http");
+  try {
+    parseListenAddress(text);
+  } catch (error) {
+    throw new UsageError(`--http: ${(error as Error).message}`);
+  }
+  return text;
+}
