@@ -70,8 +70,9 @@ describe.skipIf(CANNOT_RUN)("a terminal in Chromium → route-gateway → a shel
   }, TIMEOUT_MS);
 
   test("control characters arrive: Ctrl-C ends what runs", async () => {
-    await tab.send("echo begun | tr a-z A-Z; sleep 1000\r");
-    await tab.until("BEGUN\r\n");
+    // One process from the word to its end: a signal between two of them would end the first and leave the second running.
+    await tab.send("sh -c 'echo begun $((40 + 2)); exec sleep 1000'\r");
+    await tab.until("\nbegun 42\r\n");
     await tab.send("\u0003");
     await tab.send("echo status $?\r");
     await tab.until("\nstatus 130\r\n");
