@@ -8,8 +8,8 @@ import { Log } from "./lib/log.ts";
 import { Proxy } from "./proxy/proxy.ts";
 import { Snapshot } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
-import { DesktopTokens } from "./token/desktop-token.ts";
-import { KeyStore } from "./token/keys.ts";
+import { TokenFront, type TokenSettings } from "./token/token-front.ts";
+import { readServiceAccount } from "./upstream/service-account.ts";
 
 /** How often a drain looks whether it is done. */
 const DRAIN_LOOK_MS = 20;
@@ -19,13 +19,14 @@ const CLOSE_GRACE_MS = 1000;
 /** Longer than any look-up of a name or a token may take. */
 const RETIRE_MS = 15_000;
 
-type Tokens = { readonly keys: KeyStore; readonly tokens: DesktopTokens };
+export type SessionClose = { readonly code: number; readonly reason: string };
+const RESTART: SessionClose = { code: 1012, reason: "service restart" };
 
 export class App {
   readonly log: Log;
   readonly #sweeper = new Sweeper();
   #snapshot: Snapshot | null = null;
-  #tokens: Tokens | null = null;
+  #tokens: TokenFront | null = null;
   #proxy: Proxy | null = null;
   #http: HttpEntrypoint | null = null;
   readonly #retired = new Set<{ timer: ReturnType<typeof setTimeout>; release: () => void }>();
@@ -37,8 +38,9 @@ export class App {
   /** @throws Error when keys cannot be loaded or the address cannot be bound; nothing is left open then */
   async start(): Promise<void> {
     try {
-      this.#tokens = await this.#loadTokens(this.settings);
-      this.#snapshot = new Snapshot(this.settings, this.#tokens?.tokens ?? null, this.#sweeper);
+      this.#tokens = this.#openTokens(this.settings);
+      this.#lookAtCredentials(this.settings);
+      this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S);
       this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
     } catch (error) {
@@ -73,9 +75,10 @@ export class App {
     const old = this.#snapshot;
     if (old === null || this.#proxy === null) throw new Error("cannot apply settings before the start");
     const previous = this.#tokens;
-    const keep = previous !== null && isDeepStrictEqual(settings.desktopToken, this.settings.desktopToken);
-    const tokens = keep ? previous : await this.#loadTokens(settings);
-    const next = new Snapshot(settings, tokens?.tokens ?? null, this.#sweeper, old);
+    const keep = previous !== null && isDeepStrictEqual(tokenSettings(settings), tokenSettings(this.settings));
+    const tokens = keep ? previous : this.#openTokens(settings);
+    this.#lookAtCredentials(settings);
+    const next = new Snapshot(settings, tokens, this.#sweeper, old);
     for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
     this.#tokens = tokens;
@@ -83,17 +86,18 @@ export class App {
     this.#proxy.swap(next);
     this.#retire(() => {
       old.release(next);
-      if (!keep) closeTokens(previous);
+      if (!keep) previous?.close();
     });
     this.log.info("configuration applied", { routes: settings.routes.length, config: settings.source });
   }
 
   /**
-   * Drains and stops: no new connections, running requests finish, sessions get close 1012.
+   * Drains and stops: no new connections, running requests finish, sessions are closed.
    * @param timeoutMs what running requests get; the setting `drainTimeout` by default
+   * @param close what sessions hear: 1012 "service restart" unless this is the end of it (RFC 6455 section 7.4.1)
    * @returns false when something had to be cut
    */
-  async stop(timeoutMs: number = this.settings.drainTimeoutMs): Promise<boolean> {
+  async stop(timeoutMs: number = this.settings.drainTimeoutMs, close: SessionClose = RESTART): Promise<boolean> {
     const proxy = this.#proxy;
     const http = this.#http;
     if (proxy === null || http === null) return true;
@@ -101,7 +105,7 @@ export class App {
     http.stopAccepting();
     const startedMs = performance.now();
     const graceMs = proxy.sessions.size > 0 ? Math.min(CLOSE_GRACE_MS, timeoutMs) : 0;
-    proxy.drain();
+    proxy.drain(close);
     while (proxy.running > 0 && performance.now() < startedMs + timeoutMs) await Bun.sleep(DRAIN_LOOK_MS);
     const cut = proxy.running;
     proxy.cut();
@@ -123,24 +127,28 @@ export class App {
     this.#retired.add(entry);
   }
 
-  async #loadTokens(settings: Settings): Promise<Tokens | null> {
-    if (settings.desktopToken === null) return null;
-    const keys = new KeyStore(settings.desktopToken, {
+  #openTokens(settings: Settings): TokenFront {
+    const tokens = TokenFront.open(settings, {
       warn: (message) => this.log.warn(message),
       error: (message, cause) => this.log.error(message, { reason: cause instanceof Error ? cause.message : String(cause) }),
       changed: () => this.log.info("keys reloaded"),
     });
-    try {
-      keys.load();
-    } catch (error) {
-      if (settings.desktopToken.requireKeysAtStart) {
-        keys.close();
-        throw error;
+    tokens.watch();
+    return tokens;
+  }
+
+  /** Says at the start what would otherwise be found out at the first console. */
+  #lookAtCredentials(settings: Settings): void {
+    const files = new Map(settings.routes.flatMap(({ service }) => {
+      return service.kind === "console" && service.credentials !== null ? [[service.name, service.credentials] as const] : [];
+    }));
+    for (const [service, credentials] of files) {
+      try {
+        readServiceAccount(credentials);
+      } catch (error) {
+        this.log.error(`service "${service}" answers 503 until its credentials are there`, { reason: (error as Error).message });
       }
-      this.log.error("keys not loadable: token routes answer 503 until they are", { reason: (error as Error).message });
     }
-    keys.watch();
-    return { keys, tokens: new DesktopTokens(settings.desktopToken, keys) };
   }
 
   #release(): void {
@@ -149,7 +157,7 @@ export class App {
       release();
     }
     this.#retired.clear();
-    closeTokens(this.#tokens);
+    this.#tokens?.close();
     this.#tokens = null;
     this.#snapshot?.release(null);
     this.#snapshot?.pool.close();
@@ -170,7 +178,6 @@ function needingRestart(old: Settings, next: Settings): string[] {
   ].filter((name) => name !== "");
 }
 
-function closeTokens(tokens: Tokens | null): void {
-  tokens?.tokens.close();
-  tokens?.keys.close();
+function tokenSettings({ desktopToken, vmToken }: Settings): TokenSettings {
+  return { desktopToken, vmToken };
 }

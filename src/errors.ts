@@ -28,17 +28,23 @@ export class RouteError extends Error {
   readonly status: number;
   /** For method_not_allowed: the methods that there are, as `Allow` lists them; null where that is the usual ones. */
   readonly allow: string | null;
+  /** For a route that closes after the upgrade: the reason in its close frame, where the public text is not it. */
+  readonly closeReason: string | null;
+  readonly #text: string | null;
 
-  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string }) {
+  /** @param options.text what the client reads in place of the code's own text; from our own short list, never an upstream's */
+  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string; text?: string; closeReason?: string }) {
     super(message, options);
     this.name = "RouteError";
     this.status = STATUS[code];
     this.allow = options?.allow ?? null;
+    this.closeReason = options?.closeReason ?? null;
+    this.#text = options?.text ?? null;
   }
 
-  /** The one line that a client gets as its body; the same for every reason behind one code. */
+  /** The one line that a client gets as its body; nearly always the same for every reason behind one code. */
   get publicText(): string {
-    return PUBLIC_TEXT[this.code];
+    return this.#text ?? PUBLIC_TEXT[this.code];
   }
 }
 

@@ -9,6 +9,7 @@ const PROGRAM = "route-gateway";
 
 const COMMANDS: ReadonlyArray<{ name: string; summary: string; load: () => Promise<{ command: Command }> }> = [
   { name: "serve", summary: "route requests (the main job)", load: () => import("./cli/serve.ts") },
+  { name: "consoles", summary: "bridge browsers to the consoles of KubeVirt's virtual machines", load: () => import("./cli/consoles.ts") },
   { name: "demo", summary: "see it work: two demo desktops, a control plane and a page in the browser", load: () => import("./cli/demo.ts") },
   { name: "check", summary: "report every mistake in a configuration file", load: () => import("./cli/check.ts") },
   { name: "routes", summary: "print the effective endpoint table", load: () => import("./cli/routes.ts") },

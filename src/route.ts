@@ -1,5 +1,6 @@
 // A route is one rule of the router: which paths it takes, who may pass, where they go and what is changed on the way.
 
+import type { IdentityKind } from "./identity.ts";
 import type { HostHeader, Service } from "./service.ts";
 
 export type PathMatch =
@@ -33,6 +34,8 @@ export type Route = {
   readonly match: PathMatch;
   /** Tried in order; the first one present is the token. Empty: no token is asked for. */
   readonly tokenSources: readonly TokenSource[];
+  /** What the token must prove; without `tokenSources` it means nothing. */
+  readonly identity: IdentityKind;
   readonly service: Service;
   readonly rewrite: PathRewrite;
   readonly host: HostHeader;
@@ -53,4 +56,11 @@ export type Route = {
   readonly origins: { readonly kind: "same-host" } | { readonly kind: "list"; readonly origins: readonly string[] } | { readonly kind: "any" };
   /** Text frames towards the client may be compressed (permessage-deflate). Binary frames never are. */
   readonly compressText: boolean;
+  /** A browser that opens a console's address as a page gets the embedded viewer. */
+  readonly viewer: boolean;
+  /**
+   * Refusals of an upgrade come as a close frame after it (what the original console proxy did, and all that a browser's
+   * script can see) instead of an HTTP status before it.
+   */
+  readonly closeAfterUpgrade: boolean;
 };

@@ -25,6 +25,16 @@ export type DesktopTokenSettings = {
   };
 };
 
+export type HmacAlgorithm = "HS256" | "HS384" | "HS512";
+
+export type VmTokenSettings = {
+  /** The shared key itself, or the file that holds it. */
+  readonly secret: { readonly kind: "text"; readonly text: string } | { readonly kind: "file"; readonly path: string };
+  readonly algorithms: readonly HmacAlgorithm[];
+  /** A key below 32 bytes is accepted, with a warning. */
+  readonly allowWeakSecret: boolean;
+};
+
 export type GuardSettings = {
   /** `*` (all but the denied classes), CIDRs (also lift the denied classes), DNS suffixes. */
   readonly allowedTargets: readonly string[];
@@ -72,8 +82,10 @@ export type Settings = {
   /** `host` empty: all addresses. Port 0: the kernel chooses. */
   readonly http: { readonly host: string; readonly port: number };
   readonly nodeName: string;
-  /** null when no route asks for a token. */
+  /** null when no route asks for a desktop token. */
   readonly desktopToken: DesktopTokenSettings | null;
+  /** null when no route asks for a console token. */
+  readonly vmToken: VmTokenSettings | null;
   readonly guard: GuardSettings;
   readonly dns: DnsSettings;
   readonly limits: LimitSettings;

@@ -6,17 +6,20 @@ import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { type Client, identifyClient } from "../proxy/client.ts";
+import { askForConsole, consoleOf } from "../proxy/console.ts";
 import { type Passage, upstreamHead } from "../proxy/passage.ts";
 import { type ClientRequest, readRequest } from "../proxy/request.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
 import { checkHandshake, checkOrigin, upgradeFields, wantsUpgrade } from "../proxy/upgrade.ts";
-import type { Identity } from "../identity.ts";
+import { wantsViewer } from "../proxy/viewer.ts";
+import type { DesktopIdentity, Identity, VmIdentity } from "../identity.ts";
 import type { Route, TokenSource } from "../route.ts";
 import { type Match, parsePattern, type Router } from "../router/router.ts";
 import type { Settings } from "../settings.ts";
-import { DesktopTokens } from "../token/desktop-token.ts";
-import { KeyStore } from "../token/keys.ts";
+import type { BuiltinService, ConsoleService } from "../service.ts";
+import { KeyError } from "../token/keys.ts";
 import { findToken, type FoundToken } from "../token/source.ts";
+import { TokenFront } from "../token/token-front.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { settingsOptions } from "./settings-flags.ts";
@@ -48,20 +51,17 @@ export const command: Command = {
 async function explain(args: Arguments, io: Io): Promise<number> {
   const settings = await loadSettings({ ...settingsOptions(args, io), allowUnset: true });
   const sweeper = new Sweeper();
-  let keys: KeyStore | null = null;
-  const open = async (): Promise<DesktopTokens | null> => {
-    if (settings.desktopToken === null) return null;
-    keys = new KeyStore(settings.desktopToken, { warn: () => {}, error: () => {}, changed: () => {} });
-    await keys.load();
-    return new DesktopTokens(settings.desktopToken, keys);
-  };
   const say = (label: string, text: string): void => io.stdout(`${label.padEnd(9)} ${text}\n`);
   // A route without a token can be explained without keys.
-  let keyFault = "no keys are configured";
-  const tokens = await open().catch((error: Error) => {
+  let keyFault: string | null = null;
+  const silent = { warn: () => {}, error: () => {}, changed: () => {} };
+  let tokens = TokenFront.empty();
+  try {
+    tokens = TokenFront.open(settings, silent);
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error;
     keyFault = error.message;
-    return null;
-  });
+  }
   const snapshot = new Snapshot(settings, tokens, sweeper);
   try {
     return await walk(args, settings, snapshot, say, keyFault);
@@ -72,15 +72,14 @@ async function explain(args: Arguments, io: Io): Promise<number> {
     return 1;
   } finally {
     snapshot.release(null);
-    tokens?.close();
-    (keys as KeyStore | null)?.close();
+    tokens.close();
     sweeper.close();
   }
 }
 
 type Say = (label: string, text: string) => void;
 
-async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say, keyFault: string): Promise<number> {
+async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say, keyFault: string | null): Promise<number> {
   const peer = clientFlag(args);
   const { request, match } = withToken(readRequest(rawRequest(args), settings.limits), tokenFlag(args), snapshot.router);
   say("request", `${request.method} ${typeof match?.pathToken === "string" ? request.path.replace(match.pathToken, "[token]") : request.path}`);
@@ -105,7 +104,7 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
 /** What every browser sends in a handshake: whoever asks for an explanation need not write it. */
 const HANDSHAKE = { "connection": "upgrade", "sec-websocket-version": "13", "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" };
 
-async function explainToken(request: ClientRequest, match: Match, snapshot: Snapshot, say: Say, keyFault: string): Promise<{ found: FoundToken; identity: Identity } | null> {
+async function explainToken(request: ClientRequest, match: Match, snapshot: Snapshot, say: Say, keyFault: string | null): Promise<{ found: FoundToken; identity: Identity } | null> {
   const sources = match.route.tokenSources;
   if (sources.length === 0) {
     say("token", "none asked for");
@@ -113,29 +112,61 @@ async function explainToken(request: ClientRequest, match: Match, snapshot: Snap
   }
   const found = findToken(sources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
   if (found === null) throw new RouteError("unauthorized", `no token; looked in ${sources.map(sourceName).join(", ")}`);
-  if (snapshot.tokens === null) throw new RouteError("unavailable", keyFault);
+  if (keyFault !== null) throw new RouteError("unavailable", keyFault);
   say("token", `found in ${sourceName(found.source)}`);
-  const identity = await snapshot.tokens.identify(found.token);
+  const identity = await snapshot.tokens.identify(match.route.identity, found.token);
   const left = identity.expiresAtMs === Infinity ? "never expires" : `expires in ${Math.round((identity.expiresAtMs - Date.now()) / 1000)} s`;
-  say("identity", `desktop at ${identity.host}, token ${identity.tokenHash}, ${left}`);
+  say("identity", `${describeIdentity(identity)}, token ${identity.tokenHash}, ${left}`);
   return { found, identity };
+}
+
+function describeIdentity(identity: Identity): string {
+  if (identity.kind === "desktop") return `desktop at ${identity.host}`;
+  return `virtual machines of ${identity.namespace}: ${identity.vms.map((name) => JSON.stringify(name)).join(", ") || "none"}`;
 }
 
 async function explainTarget(passage: Passage, framing: string, identity: Identity | null, say: Say): Promise<number> {
   const { snapshot, match, found } = passage;
   const service = match.route.service;
   if (service.kind === "builtin") {
-    say("answer", service.answer.kind === "text" ? `200 ${JSON.stringify(service.answer.text)}` : `a file below ${service.answer.root ?? "(no webroot: 404)"}`);
+    say("answer", describeAnswer(service));
     return 0;
   }
-  if (service.kind === "target" && identity === null) throw new RouteError("internal", "a target service without a token");
-  const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, identity as Identity);
+  if (service.kind === "console" && identity?.kind === "vm") return explainConsole(passage, service, identity, say);
+  if (service.kind !== "fixed" && (service.kind !== "target" || identity?.kind !== "desktop")) {
+    throw new RouteError("internal", "a service without its kind of token");
+  }
+  const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, identity as DesktopIdentity);
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
-  const head = upstreamHead(passage, target, framing);
-  const secret = found?.token ?? "";
+  sayHead(upstreamHead(passage, target, framing), found?.token ?? "", say);
+  return 0;
+}
+
+/** What the service account's token is stays its secret. */
+function explainConsole({ match, request }: Passage, service: ConsoleService, identity: VmIdentity, say: Say): number {
+  const vmConsole = consoleOf(match, identity);
+  if (!wantsUpgrade(request)) {
+    say("answer", wantsViewer(match.route, request) ? "200, the embedded viewer" : "426 upgrade required: a console is a WebSocket (add --header 'Upgrade: websocket')");
+    return wantsViewer(match.route, request) ? 0 : 1;
+  }
+  say("target", `${service.credentials === null ? "ws" : "wss"}://${service.host}:${service.port}, virtual machine "${vmConsole.vm}" in namespace "${vmConsole.namespace}"`);
+  const { head } = askForConsole(service, vmConsole, request);
+  sayHead(head.replace(/^(Authorization: Bearer ).*/m, "$1[service account token]"), "", say);
+  return 0;
+}
+
+function sayHead(head: string, secret: string, say: Say): void {
   const lines = head.trimEnd().split("\r\n").map((line) => (secret === "" ? line : line.replaceAll(secret, "[token]")));
   say("sends", lines.join(`\n${" ".repeat(10)}`));
-  return 0;
+}
+
+function describeAnswer({ answer }: BuiltinService): string {
+  switch (answer.kind) {
+    case "text": return `200 ${JSON.stringify(answer.text)}`;
+    case "files": return `a file below ${answer.root ?? "(no webroot: 404)"}`;
+    case "viewer": return "a file of the embedded console viewer";
+    case "nothing": return `404; a WebSocket is opened and closed with the reason ${JSON.stringify(answer.closeReason)}`;
+  }
 }
 
 function rawRequest(args: Arguments): Request {
@@ -201,6 +232,7 @@ function runnersUp(settings: Settings, chosen: Route, path: string): string {
 function describeService(route: Route): string {
   const service = route.service;
   if (service.kind === "fixed") return `${service.name}, http://${service.host}:${service.port}`;
+  if (service.kind === "console") return `${service.name}, consoles at ${service.host}:${service.port}${service.apiPath}`;
   if (service.kind === "target") return `${service.name}, port ${service.port === "path" ? "of the path" : service.port} of the token's desktop`;
   return `${service.name}, answered by this process`;
 }

@@ -62,8 +62,11 @@ function destination(service: Service): string {
   if (service.kind === "target") {
     return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
   }
+  if (service.kind === "console") return `${service.name} (consoles at ${hostForUrl(service.host)}:${service.port})`;
   const { answer } = service;
   if (answer.kind === "text") return `${service.name} (text)`;
+  if (answer.kind === "viewer") return `${service.name} (embedded)`;
+  if (answer.kind === "nothing") return `${service.name} (404)`;
   return `${service.name} (${answer.root === null ? "no directory" : `files of ${answer.root}`})`;
 }
 
@@ -83,6 +86,8 @@ function options(route: Route): string {
     route.forwardToken ? "forwards token" : "",
     route.buffering ? "" : "unbuffered",
     route.compressText ? "compresses text" : "",
+    route.viewer ? "viewer" : "",
+    route.closeAfterUpgrade ? "closes after upgrade" : "",
     route.allowedClients.length > 0 ? `clients ${route.allowedClients.join(",")}` : "",
     route.websocket ? originsText(route) : "",
   ].filter((text) => text !== "").join(", ");

@@ -1,14 +1,9 @@
-// route-gateway serve: the main job. Loads the configuration, runs the App, and answers signals: SIGTERM and SIGINT drain,
-// SIGHUP reloads. A changed configuration file is picked up by itself; a broken one is refused and the old one stays.
+// route-gateway serve: the main job.
 
-import { App } from "../app.ts";
 import { loadSettings } from "../config/load.ts";
-import { ConfigError } from "../config/mistake.ts";
-import { watchSettings } from "../config/watch.ts";
-import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
-import type { Settings } from "../settings.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { runUntilStopped } from "./running.ts";
 import { settingsOptions } from "./settings-flags.ts";
 
 export const command: Command = {
@@ -41,62 +36,5 @@ export const command: Command = {
 };
 
 async function serve(args: Arguments, io: Io): Promise<number> {
-  const file = args.get("config");
-  const load = (): Promise<Settings> => loadSettings(settingsOptions(args, io));
-  // All of this before anything is loaded: a signal or a changed file that comes during the start counts as well.
-  const stop = stopSignal();
-  const started = Promise.withResolvers<App>();
-  let turn: Promise<App> = started.promise;
-  const changed = (settings: Settings): void => { turn = turn.then((app) => apply(app, settings)); };
-  const failed = (reason: unknown): void => { turn = turn.then((app) => refused(app, reason)); };
-  const watcher = file === undefined ? null : watchSettings(file, load, { onChange: changed, onError: failed });
-  const onHangup = (): void => void load().then(changed, failed);
-  process.on("SIGHUP", onHangup);
-  try {
-    const app = new App(await load());
-    await app.start();
-    started.resolve(app);
-    notify("READY=1");
-    const endKeepAlive = keepAlive();
-    const signal = await stop;
-    app.log.info("stopping", { signal });
-    notify("STOPPING=1");
-    watcher?.close();
-    await app.stop();
-    endKeepAlive();
-    await app.log.end();
-    return 0;
-  } finally {
-    watcher?.close();
-    process.off("SIGHUP", onHangup);
-  }
-}
-
-async function apply(app: App, settings: Settings): Promise<App> {
-  notifyReloading();
-  try {
-    await app.apply(settings);
-  } catch (error) {
-    refused(app, error);
-  }
-  notify("READY=1");
-  return app;
-}
-
-function refused(app: App, error: unknown): App {
-  const mistakes = error instanceof ConfigError ? error.message : (error as Error).message;
-  app.log.error("configuration refused, the old one stays", { reason: mistakes });
-  return app;
-}
-
-/** The first SIGTERM or SIGINT. A second one ends the process at once. */
-function stopSignal(): Promise<string> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      process.once(signal, () => {
-        process.once(signal, () => process.kill(process.pid, "SIGKILL"));
-        resolve(signal);
-      });
-    }
-  });
+  return runUntilStopped(() => loadSettings(settingsOptions(args, io)), args.get("config"));
 }

@@ -7,8 +7,7 @@ import type { Io } from "./command.ts";
 
 /** The flags and environment that every command which loads a configuration shares. @throws UsageError */
 export function settingsOptions(args: Arguments, io: Io): Parameters<typeof loadSettings>[0] {
-  const format = args.get("log-format");
-  if (format !== undefined && format !== "json" && format !== "pretty") throw new UsageError(`--log-format is json or pretty, not "${format}"`);
+  const format = logFormatFlag(args);
   return {
     env: io.env,
     ...(args.get("config") === undefined ? {} : { file: args.require("config") }),
@@ -27,4 +26,11 @@ export function listenFlag(args: Arguments): string {
     throw new UsageError(`--http: ${(error as Error).message}`);
   }
   return text;
+}
+
+/** `--log-format`; undefined when it is not given. @throws UsageError */
+export function logFormatFlag(args: Arguments): "json" | "pretty" | undefined {
+  const format = args.get("log-format");
+  if (format !== undefined && format !== "json" && format !== "pretty") throw new UsageError(`--log-format is json or pretty, not "${format}"`);
+  return format;
 }

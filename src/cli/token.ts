@@ -1,15 +1,23 @@
-// `route-gateway token desktop`: makes a desktop token as the platform would, for trying a router out. Only the token
-// goes to stdout, so that `curl -H "Authorization: Bearer $(route-gateway token ...)"` works.
+// `route-gateway token desktop|vm`: makes a token as the platform would, for trying a router out. Only the token goes to
+// stdout, so that `curl -H "Authorization: Bearer $(route-gateway token ...)"` works.
 
 import { parseHost } from "../lib/host.ts";
 import { parseDuration } from "../lib/duration.ts";
+import { isLabelName, isSubdomainName } from "../lib/kubernetes-name.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { loadKey, rsaBits, STRONG_RSA_BITS } from "../token/keys.ts";
-import { mintDesktopToken } from "../token/mint.ts";
+import { mintDesktopToken, mintVmToken } from "../token/mint.ts";
+import { loadSecret, STRONG_SECRET_BYTES } from "../token/secret.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 
-const KINDS = ["desktop"];
+const KINDS = ["desktop", "vm"] as const;
+/** Which flags belong to which kind. */
+const FLAGS: Record<(typeof KINDS)[number], readonly string[]> = {
+  desktop: ["host", "signing-private-key", "payload-public-key"],
+  vm: ["secret-file", "user", "lab", "lab-instance", "namespace", "vm"],
+};
+const TTL_S = { desktop: "420", vm: "3600" };
 
 export const command: Command = {
   name: "token",
@@ -17,42 +25,77 @@ export const command: Command = {
   spec: {
     positionals: [{ name: "KIND", help: `what the token is for: ${KINDS.join(", ")}` }],
     flags: [
-      { name: "host", value: "H", help: "name or address of the desktop's pod, without a port (required)" },
-      { name: "signing-private-key", value: "FILE", help: "RSA private key that signs (required)" },
-      { name: "payload-public-key", value: "FILE", help: "RSA public key that encrypts the host (required)" },
-      { name: "ttl", value: "S", help: "how long the token is good: seconds, or 10m, 2h", default: "420" },
+      { name: "host", value: "H", help: "desktop: name or address of the desktop's pod, without a port (required)" },
+      { name: "signing-private-key", value: "FILE", help: "desktop: RSA private key that signs (required)" },
+      { name: "payload-public-key", value: "FILE", help: "desktop: RSA public key that encrypts the host (required)" },
+      { name: "secret-file", value: "FILE", help: "vm: file with the key that signs (required)" },
+      { name: "user", value: "U", help: "vm: id of the user (required)" },
+      { name: "lab", value: "L", help: "vm: id of the lab (required)" },
+      { name: "lab-instance", value: "I", help: "vm: id of the lab's instance (required)" },
+      { name: "namespace", value: "N", help: "vm: namespace of the virtual machines (required)" },
+      { name: "vm", value: "V", repeat: true, help: "vm: a virtual machine that the user may see (required)" },
+      { name: "ttl", value: "S", help: `how long the token is good: seconds, or 10m, 2h (default ${TTL_S.desktop} for desktop, ${TTL_S.vm} for vm)` },
     ],
     examples: [
       "route-gateway token desktop --host 10.0.0.7 "
         + "--signing-private-key keys/abcdesktop_jwt_desktop_signing_private_key.pem "
         + "--payload-public-key keys/abcdesktop_jwt_desktop_payload_public_key.pem",
+      "route-gateway token vm --secret-file console.key --user 7 --lab 1 --lab-instance 12 --namespace lab-12 --vm ubuntu --vm kali",
     ],
   },
   async run(args, io) {
-    const kind = args.get("KIND") ?? "";
-    if (!KINDS.includes(kind)) throw new UsageError(`unknown kind of token "${kind}"${suggestion(kind, KINDS)}`);
-    return desktopToken(args, io);
+    const word = args.get("KIND") ?? "";
+    const kind = KINDS.find((known) => known === word);
+    if (kind === undefined) throw new UsageError(`unknown kind of token "${word}"${suggestion(word, KINDS)}`);
+    refuseForeignFlags(args, kind);
+    try {
+      io.stdout(`${kind === "vm" ? vmToken(args, io) : desktopToken(args, io)}\n`);
+      return 0;
+    } catch (error) {
+      if (error instanceof UsageError) throw error;
+      io.stderr(`${error instanceof Error ? error.message : String(error)}\n`);
+      return 1;
+    }
   },
 };
 
-function desktopToken(args: Arguments, io: Io): number {
+function refuseForeignFlags(args: Arguments, kind: keyof typeof FLAGS): void {
+  const foreign = Object.values(FLAGS).flat().find((name) => args.has(name) && !FLAGS[kind].includes(name));
+  if (foreign !== undefined) throw new UsageError(`--${foreign} is not for a ${kind} token`);
+}
+
+function desktopToken(args: Arguments, io: Io): string {
   const host = parseHost(args.require("host"));
   if (host === null) throw new UsageError(`not a host name or address: "${args.get("host")}" (no port, no scheme)`);
-  const ttlS = parseTtl(args.require("ttl"));
+  const ttlS = parseTtl(args.get("ttl") ?? TTL_S.desktop);
   const files = { signing: args.require("signing-private-key"), payload: args.require("payload-public-key") };
-  try {
-    // Weak keys are for the router to refuse; a token made with them harms nobody.
-    const signingPrivateKey = loadKey(files.signing, "private", "signing private key", true);
-    const payloadPublicKey = loadKey(files.payload, "public", "payload public key", true);
-    if (Math.min(rsaBits(signingPrivateKey), rsaBits(payloadPublicKey)) < STRONG_RSA_BITS) {
-      io.stderr("warning: RSA keys below 2048 bits are weak; the router needs ROUTE_ALLOW_WEAK_RSA_KEYS=true\n");
-    }
-    io.stdout(`${mintDesktopToken({ host: host.host, signingPrivateKey, payloadPublicKey, ttlS })}\n`);
-    return 0;
-  } catch (error) {
-    io.stderr(`${error instanceof Error ? error.message : String(error)}\n`);
-    return 1;
+  // Weak keys are for the router to refuse; a token made with them harms nobody.
+  const signingPrivateKey = loadKey(files.signing, "private", "signing private key", true);
+  const payloadPublicKey = loadKey(files.payload, "public", "payload public key", true);
+  if (Math.min(rsaBits(signingPrivateKey), rsaBits(payloadPublicKey)) < STRONG_RSA_BITS) {
+    io.stderr("warning: RSA keys below 2048 bits are weak; the router needs ROUTE_ALLOW_WEAK_RSA_KEYS=true\n");
   }
+  return mintDesktopToken({ host: host.host, signingPrivateKey, payloadPublicKey, ttlS });
+}
+
+function vmToken(args: Arguments, io: Io): string {
+  const namespace = args.require("namespace");
+  if (!isLabelName(namespace)) throw new UsageError(`not a Kubernetes namespace: "${namespace}" (lower case letters, digits, dashes; at most 63)`);
+  args.require("vm");
+  const vms = args.all("vm");
+  const wrong = vms.find((name) => !isSubdomainName(name));
+  if (wrong !== undefined) throw new UsageError(`not a name of a virtual machine: "${wrong}" (lower case letters, digits, dashes, dots)`);
+  const ttlS = parseTtl(args.get("ttl") ?? TTL_S.vm);
+  const [user, lab, labInstance] = [idFlag(args, "user"), idFlag(args, "lab"), idFlag(args, "lab-instance")];
+  const secret = loadSecret({ secret: { kind: "file", path: args.require("secret-file") }, allowWeakSecret: true });
+  if ((secret.symmetricKeySize ?? 0) < STRONG_SECRET_BYTES) io.stderr("warning: a secret below 32 bytes is weak; the router needs ROUTE_ALLOW_WEAK_SECRET=true\n");
+  return mintVmToken({ user, lab, labInstance, namespace, vms, secret, ttlS });
+}
+
+/** Ids are numbers in the platform's database; what is none stays text. */
+function idFlag(args: Arguments, name: string): string | number {
+  const text = args.require(name);
+  return /^(?:0|[1-9]\d{0,14})$/.test(text) ? Number(text) : text;
 }
 
 function parseTtl(text: string): number {

@@ -2,7 +2,9 @@
 // come in as arguments. The result is deeply frozen: it is one snapshot, and a changed file makes a new one.
 
 import { isIP } from "node:net";
-import type { DesktopTokenSettings, Settings } from "../settings.ts";
+import type { IdentityKind } from "../identity.ts";
+import type { Route } from "../route.ts";
+import type { DesktopTokenSettings, Settings, VmTokenSettings } from "../settings.ts";
 import type { Environment } from "./interpolate.ts";
 import type { Mistake } from "./mistake.ts";
 import { buildRoutes } from "./routes.ts";
@@ -48,7 +50,8 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
     source,
     http: fromFlag("--http", options.httpListen, parseListenAddress, pass) ?? file.entrypoints.http,
     nodeName: options.env["NODE_NAME"] ?? "",
-    desktopToken: routes.some((route) => route.tokenSources.length > 0) ? buildDesktopToken(file, pass) : null,
+    desktopToken: asksFor("desktop", routes) ? buildDesktopToken(file, pass) : null,
+    vmToken: asksFor("vm", routes) ? buildVmToken(file, pass) : null,
     guard: {
       allowedTargets: buildAllowedTargets(file, options, pass),
       allowedPorts: file.targets.allowedPorts ?? [...new Set(ports.values())],
@@ -87,18 +90,38 @@ function buildBounds({ limits, upstream, websocket }: ConfigFile): Pick<Settings
   };
 }
 
+function asksFor(identity: IdentityKind, routes: readonly Route[]): boolean {
+  return routes.some((route) => route.tokenSources.length > 0 && route.identity === identity);
+}
+
 function buildDesktopToken(file: ConfigFile, pass: Pass): DesktopTokenSettings | null {
   const desktop = file.token.desktop;
   if (desktop === undefined) {
     // An entry that is there and wrong has been reported.
     if (pass.placeOf(file.token, "desktop") !== null) return null;
-    const asking = file.routes.find((route) => route.token.length > 0);
+    const asking = file.routes.find((route) => route.token.length > 0 && route.identity === "desktop");
     const place = asking === undefined ? 0 : pass.placeOf(asking, "token");
     pass.mistake(place, "a route asks for a token, but \"token.desktop\" is missing");
     return null;
   }
   const { cache: { ttl, entries, bytes, failureTtl }, ...rest } = desktop;
   return { ...rest, cache: { ttlMs: ttl, entries, bytes, failureTtlMs: failureTtl } };
+}
+
+function buildVmToken(file: ConfigFile, pass: Pass): VmTokenSettings | null {
+  const { vm } = file.token;
+  if (vm === undefined) {
+    if (pass.placeOf(file.token, "vm") !== null) return null;
+    const asking = file.routes.find((route) => route.identity === "vm");
+    pass.mistake(asking === undefined ? 0 : pass.placeOf(asking, "identity"), "a route asks for a console token, but \"token.vm\" is missing");
+    return null;
+  }
+  const { secret, secretFile, algorithms, allowWeakSecret } = vm;
+  const given = ["secret", "secretFile"].filter((key) => pass.placeOf(vm, key) !== null);
+  if (given.length !== 1) pass.mistake(pass.placeOf(file.token, "vm"), `"token.vm" needs one of "secret" and "secretFile"${given.length > 1 ? ", not both" : ""}`);
+  const rules = { algorithms, allowWeakSecret };
+  if (secretFile !== undefined) return { secret: { kind: "file", path: secretFile }, ...rules };
+  return secret === undefined ? null : { secret: { kind: "text", text: secret }, ...rules };
 }
 
 function buildAllowedTargets(file: ConfigFile, options: ParseOptions, pass: Pass): string[] {

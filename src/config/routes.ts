@@ -2,7 +2,7 @@
 // token has a place to stand, that no rule can hide another one.
 
 import { suggestion } from "../lib/suggest.ts";
-import type { PathMatch, PathRewrite, Route } from "../route.ts";
+import type { PathMatch, PathRewrite, Route, TokenSource } from "../route.ts";
 import type { Service } from "../service.ts";
 import type { ConfigFile, RouteEntry } from "./schema.ts";
 import type { Pass } from "./shape.ts";
@@ -11,7 +11,7 @@ export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Serv
   const declared = [...pass.keysOf(file.services)].map(String);
   const seen = new Map<string, number | null>();
   noteUnusedServices(file, declared, pass);
-  return file.routes.flatMap((entry) => {
+  const routes = file.routes.flatMap((entry) => {
     const service = services.get(entry.service);
     // A service whose own entry is wrong has been reported there.
     if (!declared.includes(entry.service)) {
@@ -30,17 +30,19 @@ export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Serv
       return [buildRoute(entry, match, service)];
     });
   });
+  return [...routes, ...companions(routes)];
 }
 
 function buildRoute(entry: RouteEntry, match: PathMatch, service: Service): Route {
   return {
     name: entry.name ?? match.path,
     match,
-    tokenSources: entry.token,
+    tokenSources: tokenSources(entry),
+    identity: entry.identity,
     service,
     rewrite: buildRewrite(entry, match),
     host: entry.host,
-    websocket: entry.websocket,
+    websocket: entry.websocket || service.kind === "console",
     forwardToken: entry.forwardToken,
     bodyLimitBytes: entry.bodyLimit,
     readTimeoutMs: entry.readTimeout,
@@ -49,7 +51,14 @@ function buildRoute(entry: RouteEntry, match: PathMatch, service: Service): Rout
     allowedClients: entry.allowedClients,
     origins: buildOrigins(entry),
     compressText: entry.compressText,
+    viewer: entry.viewer,
+    closeAfterUpgrade: entry.closeAfterUpgrade,
   };
+}
+
+/** A console token stands in the path unless the file says otherwise. */
+function tokenSources({ token, identity }: RouteEntry): readonly TokenSource[] {
+  return token.length === 0 && identity === "vm" ? [{ kind: "path" }] : token;
 }
 
 function buildMatch(path: string, entry: RouteEntry, place: number | null, pass: Pass): PathMatch | null {
@@ -103,7 +112,7 @@ function refuseDuplicate(match: PathMatch, place: number | null, seen: Map<strin
 }
 
 function checkMatch(match: PathMatch, entry: RouteEntry, pass: Pass): void {
-  for (const [index, source] of entry.token.entries()) {
+  for (const [index, source] of tokenSources(entry).entries()) {
     if (source.kind === "path" && !patternHas(match, "token")) {
       pass.mistake(pass.placeOf(entry.token, index), `token source "path" needs {token} in the path "${match.path}"`);
     }
@@ -125,6 +134,9 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
     const hint = "the route needs \"token\" (such as [header:Authorization])";
     pass.mistake(place, `service "${service.name}" is found by a token: ${hint}`);
   }
+  if (service.kind === "target" && entry.identity === "vm") pass.mistake(place, `service "${service.name}" is found by a desktop token, the route asks for a console token`);
+  if (service.kind === "console") checkConsole(match, entry, service, pass);
+  else refuseForOthers(entry, service, pass);
   if (service.kind === "target" && service.port === "path" && !patternHas(match, "port")) {
     pass.mistake(place, `service "${service.name}" takes its port from the path: "${match.path}" needs {port}`);
   }
@@ -132,6 +144,55 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
     const reason = "is answered by this process and speaks no WebSocket";
     pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" ${reason}`);
   }
+}
+
+function checkConsole(match: PathMatch, entry: RouteEntry, service: Service, pass: Pass): void {
+  const place = pass.placeOf(entry, "service");
+  if (entry.identity !== "vm") pass.mistake(place, `service "${service.name}" is found by a console token: the route needs "identity: vm"`);
+  if (!patternHas(match, "vm")) pass.mistake(place, `service "${service.name}" takes the virtual machine from the path: "${match.path}" needs {vm}`);
+  if (pass.placeOf(entry, "websocket") !== null && !entry.websocket) pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" speaks nothing but WebSocket`);
+  if (entry.viewer && consolePrefix(match) === null) {
+    pass.mistake(pass.placeOf(entry, "viewer"), `"viewer" needs a path that ends in /{token}/{vm}: "${match.path}"`);
+  }
+}
+
+function refuseForOthers(entry: RouteEntry, service: Service, pass: Pass): void {
+  const reason = `is for consoles: service "${service.name}" has no "kubernetes"`;
+  if (entry.identity === "vm" && service.kind !== "target") pass.mistake(pass.placeOf(entry, "identity"), `"identity: vm" ${reason}`);
+  if (entry.viewer) pass.mistake(pass.placeOf(entry, "viewer"), `"viewer" ${reason}`);
+}
+
+/** What stands before `/{token}/{vm}`; null when the path does not end so. */
+function consolePrefix(match: PathMatch): string | null {
+  const end = "/{token}/{vm}";
+  return match.kind === "pattern" && match.path.endsWith(end) ? match.path.slice(0, -end.length) : null;
+}
+
+/**
+ * Routes that come along with consoles: the viewer's files, and for `closeAfterUpgrade` what says "invalid url" to any other
+ * number of segments below the prefix. A route of the file for the same path wins.
+ */
+function companions(routes: readonly Route[]): Route[] {
+  const own = new Map<string, Route>();
+  for (const route of routes) {
+    const prefix = consolePrefix(route.match);
+    if (prefix === null || route.service.kind !== "console") continue;
+    const plain = { ...route, tokenSources: [], viewer: false, closeAfterUpgrade: false } as const;
+    if (route.viewer) {
+      const path = `${prefix}/_viewer/{file*}`;
+      own.set(path, { ...plain, name: path, match: { kind: "pattern", path }, websocket: false, service: { kind: "builtin", name: "viewer", answer: { kind: "viewer" } } });
+    }
+    const rest: PathMatch = { kind: "prefix", path: prefix === "" ? "/" : prefix };
+    if (route.closeAfterUpgrade && !routes.some(({ match }) => match.kind === rest.kind && match.path === rest.path)) {
+      own.set(rest.path, { ...plain, name: rest.path, match: rest, closeAfterUpgrade: true, service: nothing("invalid url") });
+    }
+  }
+  return [...own.values()];
+}
+
+/** @param closeReason what a WebSocket hears; a plain request hears 404 */
+export function nothing(closeReason: string): Service {
+  return { kind: "builtin", name: "nothing", answer: { kind: "nothing", closeReason } };
 }
 
 function noteUnusedServices(file: ConfigFile, declared: readonly string[], pass: Pass): void {
@@ -142,10 +203,10 @@ function noteUnusedServices(file: ConfigFile, declared: readonly string[], pass:
 }
 
 function noteWithoutEffect(entry: RouteEntry, pass: Pass): void {
-  const forWebSocket = ["idleTimeout", "origins", "compressText"] as const;
+  const forWebSocket = ["idleTimeout", "origins", "compressText", "closeAfterUpgrade"] as const;
   for (const key of forWebSocket) {
     const place = pass.placeOf(entry, key);
-    if (place !== null && !entry.websocket) pass.source.note(place, `"${key}" has no effect without "websocket: true"`);
+    if (place !== null && !entry.websocket && entry.identity !== "vm") pass.source.note(place, `"${key}" has no effect without "websocket: true"`);
   }
   if (entry.forwardToken && entry.token.length === 0) {
     pass.source.note(pass.placeOf(entry, "forwardToken"), "\"forwardToken\" has no effect on a route without \"token\"");
@@ -160,6 +221,6 @@ function buildRewrite(entry: RouteEntry, match: PathMatch): PathRewrite {
 
 /** Browsers send cookies and tokens along from foreign pages: a route with a token is for pages of its own host. */
 function buildOrigins(entry: RouteEntry): Route["origins"] {
-  const origins = entry.origins ?? (entry.token.length > 0 ? "same-host" : "any");
+  const origins = entry.origins ?? (tokenSources(entry).length > 0 ? "same-host" : "any");
   return typeof origins === "string" ? { kind: origins } : { kind: "list", origins };
 }

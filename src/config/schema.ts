@@ -7,7 +7,7 @@ import {
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList,
 } from "./shape.ts";
 import {
-  allowedTarget, cidr, duration, HEADER_NAME, headerValue, host, listenAddress, nameserver, origin, port, routePath, size,
+  allowedTarget, apiPath, apiUrl, cidr, duration, HEADER_NAME, headerValue, host, listenAddress, nameserver, origin, port, routePath, secret, size,
   targetPort, tokenSource, upstreamPath, upstreamUrl,
 } from "./values.ts";
 
@@ -27,6 +27,10 @@ export const STANDARD_PORTS = {
 } as const;
 
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] as const;
+const HMAC_ALGORITHMS = ["HS256", "HS384", "HS512"] as const;
+/** KubeVirt's, since v1; older clusters have v1alpha3 in its place. The serial console is `/console` instead of `/vnc`. */
+const VNC_PATH = "/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/{vmi_name}/vnc";
+const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
 const DEFAULT_HEADERS = { "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "1; mode=block" };
 
 const entrypoints = object({
@@ -56,7 +60,17 @@ const desktopToken = object({
   cache: withDefault(tokenCache, {}, "the cache of resolved tokens"),
 });
 
-const token = object({ desktop: optional(desktopToken, "the desktop token; needed when a route asks for a token") });
+const vmToken = object({
+  secret: optional(secret, "the key that tokens are signed with, shared with whoever makes them; rather a variable than the key itself"),
+  secretFile: optional(text({ expects: "a file name", minLength: 1 }), "the file that holds it; followed while it is rotated"),
+  algorithms: withDefault(list(oneOf(HMAC_ALGORITHMS), { minItems: 1 }), ["HS256"], "signature algorithms that are accepted"),
+  allowWeakSecret: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_SECRET:-false}", "accept a secret below 32 bytes, with a warning"),
+});
+
+const token = object({
+  desktop: optional(desktopToken, "the desktop token; needed when a route asks for one"),
+  vm: optional(vmToken, "the console token; needed when a route asks for one (identity: vm)"),
+});
 
 const targets = object({
   allowedTargets: withDefault(list(allowedTarget), ["*", "${ROUTE_ALLOWED_TARGETS:-}"],
@@ -80,6 +94,16 @@ const SERVICE_VARIANTS = {
     target: required(oneOf(["desktop"]), "the host comes out of the request's desktop token"),
     port: required(targetPort, "a port number, a name of ports, or path (the route's {port})"),
   },
+  kubernetes: {
+    kubernetes: required(apiUrl, "consoles of virtual machines at this Kubernetes API: wss://host[:port], or ws:// beside kubectl proxy (no credentials)"),
+    apiPath: withDefault(apiPath, VNC_PATH, "path at the API, with {namespace} and {vmi_name}"),
+    caFile: withDefault(text({ expects: "a file name", minLength: 1 }), `${SERVICE_ACCOUNT}/ca.crt`,
+      "PEM file with the CA that the API's certificate must come from; read for each connection"),
+    tokenFile: withDefault(text({ expects: "a file name", minLength: 1 }), `${SERVICE_ACCOUNT}/token`,
+      "file with the service account's token; read for each connection"),
+    consolePolicy: withDefault(oneOf(["takeover", "preserve"]), "takeover",
+      "a second viewer of one machine takes the first one's place, or is refused"),
+  },
   text: { text: required(text(), "answered by this process: 200 with this text") },
   directory: {
     directory: required(text({ expects: "a directory" }),
@@ -94,12 +118,14 @@ const route = object({
   name: optional(text({ expects: "a name", minLength: 1 }), "shown in logs; default: the path"),
   token: withDefault(list(tokenSource), [],
     "where the token is looked for, in order; the first one present counts; empty: none is asked for"),
+  identity: withDefault(oneOf(["desktop", "vm"]), "desktop",
+    "which kind of token: desktop, or vm (a console token, in the path unless \"token\" says otherwise)"),
   service: required(text({ expects: "the name of a service", minLength: 1 }), "the name of a service"),
   upstreamPath: withDefault(upstreamPath, "unchanged",
     "unchanged; a path (replaces path and query); strip (the prefix is removed); rest (what {name*} took)"),
   host: withDefault(oneOf(["client", "upstream"]), "upstream",
     "whose Host header goes upstream: the client's or the upstream's own"),
-  websocket: withDefault(boolean(), false, "WebSocket upgrades are bridged"),
+  websocket: withDefault(boolean(), false, "WebSocket upgrades are bridged; consoles always are"),
   forwardToken: withDefault(boolean(), false, "the token stays in the request that goes upstream"),
   bodyLimit: withDefault(size({ mayBeZero: true }), "1MiB", "largest request body; 0: none allowed"),
   readTimeout: withDefault(duration(), "60s", "longest wait for the response head, and between two reads of the body"),
@@ -110,6 +136,9 @@ const route = object({
   origins: optional(wordOrList(oneOf(["same-host", "any"]), list(origin, { minItems: 1 })),
     "Origin of WebSocket upgrades: same-host, any, or a list; default: same-host on routes with a token, else any"),
   compressText: withDefault(boolean(), false, "text frames towards the client may be compressed"),
+  viewer: withDefault(boolean(), false, "a browser that opens a console's address as a page gets the embedded noVNC"),
+  closeAfterUpgrade: withDefault(boolean(), false,
+    "a refused WebSocket is opened and closed with the reason, which a browser's script can read, instead of answered with a status"),
 });
 
 const limits = object({

@@ -40,6 +40,10 @@ function buildService(name: string, entry: ServiceEntry, ports: Ports, pass: Pas
   switch (entry.kind) {
     case "url": return { kind: "fixed", name, ...entry.fields.url };
     case "host": return { kind: "fixed", name, host: entry.fields.host, port: entry.fields.port };
+    case "kubernetes": {
+      const { kubernetes: { host, port, isSecure }, apiPath, caFile, tokenFile, consolePolicy: policy } = entry.fields;
+      return { kind: "console", name, host, port, apiPath, credentials: isSecure ? { caFile, tokenFile } : null, policy };
+    }
     case "text": return { kind: "builtin", name, answer: { kind: "text", text: entry.fields.text } };
     case "directory": {
       const { directory } = entry.fields;

@@ -185,7 +185,9 @@ export function wordOrList<W, T>(single: Shape<W>, many: Shape<T>): Shape<W | T>
     expects: `${single.expects}, or ${many.expects}`,
     schema: { anyOf: [single.schema, many.schema] },
     read: (value, pass): W | T | undefined => {
-      return value.kind === "list" ? many.read(value, pass) : single.read(value, pass);
+      if (!isVariable(value)) return value.kind === "list" ? many.read(value, pass) : single.read(value, pass);
+      // A variable holds either: the word, or the list with commas.
+      return pass.source.quietly(() => single.read(value, pass)) ?? many.read(value, pass);
     },
   };
 }

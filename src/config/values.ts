@@ -109,6 +109,52 @@ export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000
   return { host: host.toLowerCase(), port: number };
 });
 
+export type ApiUrl = { readonly host: string; readonly port: number; readonly isSecure: boolean };
+
+/** `wss://host[:port]` of a Kubernetes API, or `ws://` beside `kubectl proxy`. @throws Refusal */
+export function parseApiUrl(text: string): ApiUrl {
+  // A bare IPv6 address as KUBERNETES_SERVICE_HOST has it, followed by a port, is understood as well.
+  const parts = /^(wss?|https?):\/\/(?:\[([0-9a-fA-F:.]+)\]|([^/?#@[\]]+?))(?::(\d{1,5}))?(\/.*|[?#].*)?$/i.exec(text);
+  const [, scheme = "", bracketed, bare, port, rest = ""] = parts ?? [];
+  const isSecure = /^(wss|https)$/i.test(scheme);
+  const host = bracketed ?? bare ?? "";
+  const number = Number(port ?? (isSecure ? 443 : 80));
+  if (parts === null || !isHost(host) || number < 1 || number > 65535) {
+    throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${text}"`);
+  }
+  if (rest !== "" && rest !== "/") throw new Refusal(`the URL of a Kubernetes API ends after the port: "${text}" has "${rest}" (paths go into "apiPath")`);
+  return { host: host.toLowerCase(), port: number, isSecure };
+}
+
+export const apiUrl: Shape<ApiUrl> = word("the URL of a Kubernetes API such as wss://host:443", { type: "string", pattern: "^(wss?|https?)://" }, parseApiUrl);
+
+/** A path with `{namespace}` and `{vmi_name}` in it. @throws Refusal */
+export function parseApiPath(text: string): string {
+  const missing = ["{namespace}", "{vmi_name}"].filter((name) => !text.includes(name));
+  if (missing.length > 0) throw new Refusal(`an apiPath contains {namespace} and {vmi_name}: "${text}" lacks ${missing.join(" and ")}`);
+  const fixed = text.replaceAll("{namespace}", "").replaceAll("{vmi_name}", "");
+  const other = /\{[^}]*\}|[{}]/.exec(fixed)?.[0];
+  if (other !== undefined) throw new Refusal(`unknown variable ${other} in the apiPath "${text}" (known are {namespace} and {vmi_name})`);
+  if (!/^\/[A-Za-z0-9._~/-]*$/.test(fixed)) throw new Refusal(`expected a path such as /apis/.../{namespace}/.../{vmi_name}/vnc, found "${text}"`);
+  return text;
+}
+
+export const apiPath: Shape<string> = word("a path with {namespace} and {vmi_name}", { type: "string", pattern: "^/" }, parseApiPath);
+
+/** Text that no message repeats. */
+export const secret: Shape<string> = {
+  expects: "a secret",
+  schema: { type: "string", minLength: 1 },
+  read: (value, pass) => {
+    if (value.kind === "scalar" && typeof value.value === "string" && value.value !== "" && value.problem === undefined) return value.value;
+    const problem = value.kind === "scalar" ? value.problem : undefined;
+    const [variable] = value.kind === "scalar" ? value.variables ?? [] : [];
+    const empty = variable === undefined ? "expected a secret: a text that is not empty (in quotes if it looks like a number)" : `environment variable ${variable} is set but empty`;
+    pass.mistake(problem?.offset ?? value.offset, problem?.message ?? empty);
+    return undefined;
+  },
+};
+
 export const host: Shape<string> = word("a host name or IP address", { type: "string" }, (text) => {
   const bare = text.replace(/^\[(.*)\]$/, "$1");
   if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${text}"`);

@@ -4,7 +4,7 @@
 
 import { isIP } from "node:net";
 import { type GatewayServer, type Proxy, websocketHandlers } from "../proxy/proxy.ts";
-import type { Session } from "../proxy/session.ts";
+import type { ClientLeg } from "../proxy/session.ts";
 import type { Settings } from "../settings.ts";
 
 /** Idle keep-alive connections, s: what the OpenResty router has. Bun allows at most 255, in steps of 4. */
@@ -15,7 +15,7 @@ export class HttpEntrypoint {
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(listen: Settings["http"], settings: Settings, proxy: Proxy) {
-    this.#server = bind(listen, (hostname) => Bun.serve<Session>({
+    this.#server = bind(listen, (hostname) => Bun.serve<ClientLeg>({
       ...(hostname === null ? {} : { hostname }),
       port: listen.port,
       development: false,

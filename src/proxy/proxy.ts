@@ -3,8 +3,9 @@
 
 import type { Server, ServerWebSocket } from "bun";
 import { asRouteError, RouteError } from "../errors.ts";
-import type { Identity } from "../identity.ts";
+import type { Identity, VmIdentity } from "../identity.ts";
 import type { Log } from "../lib/log.ts";
+import type { BuiltinService, ConsoleService } from "../service.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import {
@@ -14,8 +15,11 @@ import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
-import { answerBuiltin } from "./builtin.ts";
+import { type BridgeRequest, passOnHandshake } from "./bridge-request.ts";
+import { answerBuiltin, type BuiltinAnswer } from "./builtin.ts";
 import { identifyClient } from "./client.ts";
+import { closingFor } from "./closing.ts";
+import { askForConsole, consoleOf } from "./console.ts";
 import { errorResponse } from "./error-response.ts";
 import { requestBody } from "./request-body.ts";
 import { type Passage, upstreamHead } from "./passage.ts";
@@ -23,13 +27,14 @@ import { readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
 import type { ClientHeaders } from "./response-headers.ts";
 import { clientLocation } from "./rewrite.ts";
-import { Session } from "./session.ts";
+import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { checkHandshake, checkOrigin, offeredProtocols, upgradeFields, wantsUpgrade } from "./upgrade.ts";
+import { checkHandshake, checkOrigin, wantsUpgrade } from "./upgrade.ts";
+import { viewerAnswer, wantsViewer } from "./viewer.ts";
 import { Visit } from "./visit.ts";
 
-export type GatewayServer = Server<Session>;
+export type GatewayServer = Server<ClientLeg>;
 type Answer = Response | undefined | Promise<Response | undefined>;
 
 /** A passage on its way: with its record, and whether it becomes a session. */
@@ -59,10 +64,10 @@ export class Proxy {
     this.sessions.configure(snapshot.settings.websocket);
   }
 
-  /** Sessions get close 1012 and new ones are refused; running requests go on. */
-  drain(): void {
+  /** Sessions are closed and new ones are refused; running requests go on. */
+  drain({ code, reason }: { readonly code: number; readonly reason: string }): void {
     this.#draining = true;
-    this.sessions.shutAll(1012, "service restart");
+    this.sessions.shutAll(code, reason);
   }
 
   /** What still runs is about to lose its connection, and by whom. */
@@ -108,46 +113,58 @@ export class Proxy {
     if (isUpgrade) {
       checkHandshake(request);
       if (route.tokenSources.length > 0) checkOrigin(request, route);
+      visit.closesAfterUpgrade = route.closeAfterUpgrade;
+    } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
+      throw new RouteError("upgrade_required", "a console is a WebSocket");
     }
     const found = findToken(route.tokenSources, { headers: request.headers, query: request.query, pathToken: match.pathToken });
     const journey = { visit, snapshot, requestId: visit.requestId, request, client, match, found, isUpgrade };
-    if (route.tokenSources.length === 0) return this.#resolve(journey, null, server);
+    if (route.tokenSources.length === 0) return this.#resolve(journey, null);
     if (found === null) throw new RouteError("unauthorized", "no token");
-    if (snapshot.tokens === null) throw new RouteError("unavailable", "no token settings");
-    const identity = snapshot.tokens.identify(found.token);
-    if (identity instanceof Promise) return this.#after(visit, identity, (proven) => this.#resolve(journey, proven, server));
-    return this.#resolve(journey, identity, server);
+    const identity = snapshot.tokens.identify(route.identity, found.token);
+    if (identity instanceof Promise) return this.#after(visit, identity, (proven) => this.#resolve(journey, proven));
+    return this.#resolve(journey, identity);
   }
 
   // ---- resolve
 
-  #resolve(journey: Journey, identity: Identity | null, server: GatewayServer): Answer {
+  #resolve(journey: Journey, identity: Identity | null): Answer {
     const { visit, snapshot, match } = journey;
     const service = match.route.service;
     if (identity !== null) visit.tokenHash = identity.tokenHash;
-    if (service.kind === "builtin") return this.#after(visit, this.#builtin(journey), (response) => this.#done(visit, response));
-    if (service.kind === "fixed") return this.#forward(journey, snapshot.targets.fixed(service), server);
-    if (identity === null) throw new RouteError("internal", "a target service without a token");
+    if (service.kind === "builtin") return this.#builtin(journey, service);
+    if (service.kind === "fixed") return this.#forward(journey, snapshot.targets.fixed(service));
+    if (service.kind === "console" && identity?.kind === "vm") return this.#console(journey, service, identity);
+    if (service.kind !== "target" || identity?.kind !== "desktop") throw new RouteError("internal", "a service without its kind of token");
     const target = snapshot.targets.target(service, match, identity);
-    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, found, server));
-    return this.#forward(journey, target, server);
+    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, found));
+    return this.#forward(journey, target);
   }
 
-  async #builtin(journey: Journey): Promise<Response> {
-    const { visit, snapshot, request, match } = journey;
-    if (match.route.service.kind !== "builtin") throw new RouteError("internal", "not a built-in service");
-    const answer = await answerBuiltin(match.route.service, request);
-    const headers = snapshot.responseHeaders.make([["content-type", answer.contentType]], visit.requestId).headers;
-    visit.finish(200, visit.raw.method === "HEAD" ? 0 : answer.bytes);
-    return new Response(answer.body, { headers });
+  #console(journey: Journey, service: ConsoleService, identity: VmIdentity): Answer {
+    const { visit, request, match } = journey;
+    const vmConsole = consoleOf(match, identity);
+    if (journey.isUpgrade) return this.#bridge(journey, askForConsole(service, vmConsole, request));
+    return this.#after(visit, viewerAnswer("", request), (answer) => this.#answer(journey, answer));
+  }
+
+  #builtin(journey: Journey, service: BuiltinService): Answer {
+    const { visit, request, match } = journey;
+    return this.#after(visit, answerBuiltin(service, match, request), (answer) => this.#answer(journey, answer));
+  }
+
+  #answer({ visit, snapshot }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
+    const { headers } = snapshot.responseHeaders.make([["content-type", contentType], ...own], visit.requestId);
+    visit.finish(status, visit.raw.method === "HEAD" ? 0 : bytes);
+    return this.#done(visit, new Response(body, { status, headers }));
   }
 
   // ---- forward
 
-  #forward(journey: Journey, target: Target, server: GatewayServer): Answer {
-    journey.visit.target = target.key;
-    if (journey.isUpgrade) return this.#after(journey.visit, this.#bridge(journey, target, server), (response) => this.#done(journey.visit, response));
+  #forward(journey: Journey, target: Target): Answer {
     const { visit, request, match } = journey;
+    visit.target = target.key;
+    if (journey.isUpgrade) return this.#bridge(journey, passOnHandshake(journey, target));
     const body = requestBody(visit.raw, request, match.route);
     if (body.content instanceof Promise) {
       return this.#after(visit, body.content, (bytes) => {
@@ -213,17 +230,23 @@ export class Proxy {
 
   // ---- bridge
 
-  async #bridge(journey: Journey, target: Target, server: GatewayServer): Promise<Response | undefined> {
-    const { visit, snapshot, request, match } = journey;
+  #bridge(journey: Journey, asked: BridgeRequest): Answer {
+    journey.visit.target = asked.target.key;
+    return this.#after(journey.visit, this.#openSession(journey, asked), () => this.#done(journey.visit, undefined));
+  }
+
+  async #openSession(journey: Journey, asked: BridgeRequest): Promise<void> {
+    const { visit, snapshot, match } = journey;
     const { settings } = snapshot;
     if (this.#draining) throw new RouteError("unavailable", "shutting down");
     visit.upstreamStartedMs = performance.now();
-    const head = upstreamHead(journey, target, upgradeFields(request));
     const upstream = await dialWebSocket({
-      address: target.address, port: target.port, head: head.slice(0, -2), protocols: offeredProtocols(request),
+      address: asked.target.address, port: asked.target.port, ca: asked.ca, head: asked.head.slice(0, -2), protocols: asked.protocols,
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
-      messageLimitBytes: settings.websocket.messageLimitBytes, watcher: visit,
-    }, this.sweeper);
+      messageLimitBytes: settings.websocket.messageLimitBytes, readsRefusal: asked.refusal !== null, watcher: visit,
+    }, this.sweeper).catch((error: unknown) => {
+      throw error instanceof HandshakeRefusedError ? asked.refusal?.(error) ?? error : error;
+    });
     visit.answered();
     if (this.#draining) {
       upstream.terminate();
@@ -235,11 +258,8 @@ export class Proxy {
       visit.reason = end.reason;
       visit.finish(101, end.bytesOut);
     });
-    const headers: [string, string][] = [...snapshot.ownHeaders, ["x-request-id", visit.requestId]] as [string, string][];
-    // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
-    headers.push(["sec-websocket-protocol", upstream.protocol]);
     this.sessions.add(session);
-    if (server.upgrade(visit.raw, { data: session, headers })) return undefined;
+    if (visit.upgrade(session, asked.clientProtocol(upstream.protocol))) return;
     this.sessions.delete(session);
     upstream.terminate();
     throw new ClientGoneError("client went away during the handshake");
@@ -276,6 +296,10 @@ export class Proxy {
     visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
+    if (visit.closesAfterUpgrade && !isGone && visit.upgrade(closingFor(error), "")) {
+      visit.finish(101, 0);
+      return this.#done(visit, undefined);
+    }
     if (isGone && this.#isCut) visit.reason = "cut by the shutdown";
     const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
@@ -286,12 +310,12 @@ export class Proxy {
 
 /** Bun.serve's handlers for the bridge. */
 export const websocketHandlers = {
-  open(ws: ServerWebSocket<Session>) { ws.data.opened(ws); },
-  message(ws: ServerWebSocket<Session>, message: string | Buffer) { ws.data.clientMessage(ws, message); },
-  ping(ws: ServerWebSocket<Session>) { ws.data.clientAlive(); },
-  pong(ws: ServerWebSocket<Session>) { ws.data.clientAlive(); },
-  drain(ws: ServerWebSocket<Session>) { ws.data.clientDrained(ws); },
-  close(ws: ServerWebSocket<Session>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
+  open(ws: ServerWebSocket<ClientLeg>) { ws.data.opened(ws); },
+  message(ws: ServerWebSocket<ClientLeg>, message: string | Buffer) { ws.data.clientMessage(ws, message); },
+  ping(ws: ServerWebSocket<ClientLeg>) { ws.data.clientAlive(); },
+  pong(ws: ServerWebSocket<ClientLeg>) { ws.data.clientAlive(); },
+  drain(ws: ServerWebSocket<ClientLeg>) { ws.data.clientDrained(ws); },
+  close(ws: ServerWebSocket<ClientLeg>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
 
 /**

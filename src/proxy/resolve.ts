@@ -2,7 +2,7 @@
 
 import { isIP } from "node:net";
 import { RouteError } from "../errors.ts";
-import type { Identity } from "../identity.ts";
+import type { DesktopIdentity } from "../identity.ts";
 import { hostForUrl } from "../lib/address.ts";
 import type { Match } from "../router/router.ts";
 import type { FixedService, TargetService } from "../service.ts";
@@ -13,7 +13,7 @@ import type { TargetGuard } from "./guard.ts";
 export class TargetResolver {
   /** Targets of fixed services, and of addresses that were checked: made once, shared by all requests. */
   readonly #fixed = new Map<FixedService, Target>();
-  readonly #checked = new WeakMap<Identity, Map<number, Target>>();
+  readonly #checked = new WeakMap<DesktopIdentity, Map<number, Target>>();
 
   constructor(private readonly guard: TargetGuard, private readonly names: NameResolver) {}
 
@@ -30,7 +30,7 @@ export class TargetResolver {
    * The pod's service port as an address that passed the guard; synchronous unless a name has to be looked up.
    * @throws RouteError forbidden (guard), bad_gateway (no such name), gateway_timeout (name server silent)
    */
-  target(service: TargetService, match: Match, identity: Identity): Target | Promise<Target> {
+  target(service: TargetService, match: Match, identity: DesktopIdentity): Target | Promise<Target> {
     const port = service.port === "path" ? this.guard.checkPort(match.pathPort ?? "") : service.port;
     const known = this.#checked.get(identity)?.get(port);
     if (known !== undefined) return known;

@@ -20,12 +20,21 @@ export type SessionEnd = {
   readonly reason: string | null;
 };
 
-export class Session implements UpstreamEvents {
+/** What Bun.serve tells of a client's WebSocket; the session, or the refusal (closing.ts), that it belongs to. */
+export interface ClientLeg {
+  opened(ws: ServerWebSocket<ClientLeg>): void;
+  clientMessage(ws: ServerWebSocket<ClientLeg>, message: string | Buffer): void;
+  clientAlive(): void;
+  clientDrained(ws: ServerWebSocket<ClientLeg>): void;
+  clientClosed(code: number, reason: string): void;
+}
+
+export class Session implements UpstreamEvents, ClientLeg {
   bytesIn = 0;
   bytesOut = 0;
   /** When a data frame last passed, for the idle limit; monotonic ms. */
   lastDataMs = performance.now();
-  #ws: ServerWebSocket<Session> | null = null;
+  #ws: ServerWebSocket<ClientLeg> | null = null;
   #upstream: UpstreamWebSocket | null;
   #upstreamPaused = false;
   #clientPaused = false;
@@ -47,12 +56,12 @@ export class Session implements UpstreamEvents {
 
   // ---- the client's leg
 
-  opened(ws: ServerWebSocket<Session>): void {
+  opened(ws: ServerWebSocket<ClientLeg>): void {
     this.#ws = ws;
     this.#upstream?.attach(this);
   }
 
-  clientMessage(ws: ServerWebSocket<Session>, message: string | Buffer): void {
+  clientMessage(ws: ServerWebSocket<ClientLeg>, message: string | Buffer): void {
     const isText = typeof message === "string";
     const data = isText ? Buffer.from(message) : message;
     this.bytesIn += data.length;
@@ -71,7 +80,7 @@ export class Session implements UpstreamEvents {
   }
 
   /** The kernel took what was queued towards the client. */
-  clientDrained(ws: ServerWebSocket<Session>): void {
+  clientDrained(ws: ServerWebSocket<ClientLeg>): void {
     this.#clientMissed = 0;
     if (this.#farewell !== null) return this.#takeLeave(ws);
     if (!this.#upstreamPaused || ws.getBufferedAmount() > CLIENT_QUEUE_BYTES / 2) return;
@@ -176,7 +185,7 @@ export class Session implements UpstreamEvents {
     else this.#end(code);
   }
 
-  #takeLeave(ws: ServerWebSocket<Session>): void {
+  #takeLeave(ws: ServerWebSocket<ClientLeg>): void {
     if (this.#farewell === null || ws.getBufferedAmount() > 0) return;
     const { code, reason } = this.#farewell;
     this.#closeClient(code, reason);

@@ -8,8 +8,8 @@ import type { Sweeper } from "../lib/deadlines.ts";
 import type { Route } from "../route.ts";
 import { Router } from "../router/router.ts";
 import type { Settings } from "../settings.ts";
-import type { DesktopTokens } from "../token/desktop-token.ts";
 import type { FoundToken } from "../token/source.ts";
+import type { TokenFront } from "../token/token-front.ts";
 import { NameResolver } from "../upstream/dns.ts";
 import { HttpPool } from "../upstream/http-pool.ts";
 import { TargetGuard } from "./guard.ts";
@@ -29,7 +29,7 @@ export class Snapshot {
   readonly #tokenHeaderNames: readonly string[];
   readonly #allowedClients = new Map<Route, CidrSet>();
 
-  constructor(readonly settings: Settings, readonly tokens: DesktopTokens | null, sweeper: Sweeper, previous: Snapshot | null = null) {
+  constructor(readonly settings: Settings, readonly tokens: TokenFront, sweeper: Sweeper, previous: Snapshot | null = null) {
     this.router = new Router(settings.routes);
     this.names = previous !== null && isDeepStrictEqual(previous.settings.dns, settings.dns) ? previous.names : new NameResolver(settings.dns);
     this.pool = previous !== null && isDeepStrictEqual(poolSettings(previous.settings), poolSettings(settings))

@@ -3,14 +3,17 @@
 
 import type { ExchangeWatcher } from "../upstream/exchange.ts";
 import type { AccessLog } from "./access-log.ts";
+import type { ClientLeg } from "./session.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
 const PATIENCE_S = 255;
 const REARM_MS = 10_000;
 
-export interface ClientTimer {
+/** What is done to the client's connection, by the server that holds it. */
+export interface ClientConnection {
   timeout(request: Request, seconds: number): void;
+  upgrade(request: Request, options: { readonly data: ClientLeg; readonly headers: [string, string][] }): boolean;
 }
 
 export class Visit implements ExchangeWatcher {
@@ -26,6 +29,8 @@ export class Visit implements ExchangeWatcher {
   reason: string | null = null;
   upstreamMs: number | null = null;
   upstreamStartedMs = 0;
+  /** A refusal comes as a close frame after the upgrade. */
+  closesAfterUpgrade = false;
   readonly startedMs = performance.now();
   #waitingFor: { abort(): void } | null = null;
   #isWatched = false;
@@ -33,7 +38,7 @@ export class Visit implements ExchangeWatcher {
   #isLogged = false;
 
   /** @param snapshot the configuration that this request began with and ends with */
-  constructor(readonly raw: Request, private readonly server: ClientTimer, private readonly idleTimeoutS: number,
+  constructor(readonly raw: Request, private readonly server: ClientConnection, private readonly idleTimeoutS: number,
     private readonly log: AccessLog, readonly snapshot: Snapshot) {}
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
@@ -59,6 +64,14 @@ export class Visit implements ExchangeWatcher {
   keepClient(): void {
     this.#armedMs = performance.now();
     this.server.timeout(this.raw, PATIENCE_S);
+  }
+
+  /** @param protocol "" for none @returns false when the client is not there any more */
+  upgrade(data: ClientLeg, protocol: string): boolean {
+    const headers = [...this.snapshot.ownHeaders, ["x-request-id", this.requestId]] as [string, string][];
+    // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
+    headers.push(["sec-websocket-protocol", protocol]);
+    return this.server.upgrade(this.raw, { data, headers });
   }
 
   answered(): void {

@@ -6,9 +6,10 @@ import type { Route } from "../route.ts";
 
 export type Match = {
   readonly route: Route;
-  /** What the pattern's `{token}`, `{port}` and `{name*}` took; null when the pattern has none. */
+  /** What the pattern's `{token}`, `{port}`, `{vm}` and `{name*}` took; null when the pattern has none. */
   readonly pathToken: string | null;
   readonly pathPort: string | null;
+  readonly pathVm: string | null;
   readonly rest: string | null;
 };
 
@@ -26,7 +27,7 @@ export class Router {
     const patterns: Pattern[] = [];
     let depth = 0;
     for (const route of routes) {
-      const match = { route, pathToken: null, pathPort: null, rest: null };
+      const match = { route, pathToken: null, pathPort: null, pathVm: null, rest: null };
       if (route.match.kind === "exact") this.#exact.set(route.match.path, match);
       else if (route.match.kind === "pattern") patterns.push({ route, segments: parsePattern(route.match.path), start: (route.match.path.split("{")[0] ?? "").replace(/\/$/, "") });
       else this.#prefixes.set(route.match.path, match);
@@ -84,8 +85,9 @@ function matchSegments(pattern: Pattern, path: string): Match | null {
   let at = 1;
   let pathToken: string | null = null;
   let pathPort: string | null = null;
+  let pathVm: string | null = null;
   for (const segment of pattern.segments) {
-    if (segment.kind === "rest") return { route: pattern.route, pathToken, pathPort, rest: path.slice(at) };
+    if (segment.kind === "rest") return { route: pattern.route, pathToken, pathPort, pathVm, rest: path.slice(at) };
     if (at > path.length) return null;
     const slash = path.indexOf("/", at);
     const end = slash < 0 ? path.length : slash;
@@ -96,8 +98,9 @@ function matchSegments(pattern: Pattern, path: string): Match | null {
       const text = path.slice(at, end);
       if (segment.name === "token") pathToken = text;
       else if (segment.name === "port") pathPort = text;
+      else if (segment.name === "vm") pathVm = text;
     }
     at = end + 1;
   }
-  return at > path.length ? { route: pattern.route, pathToken, pathPort, rest: null } : null;
+  return at > path.length ? { route: pattern.route, pathToken, pathPort, pathVm, rest: null } : null;
 }

@@ -4,8 +4,8 @@
 // event and nothing else: its last good key stays. Which keys are in use changes only together with `version`.
 
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
 import { watchFiles } from "../lib/file-watch.ts";
+import { readSmallFile } from "../lib/small-file.ts";
 import type { DesktopTokenSettings } from "../settings.ts";
 
 /** What RFC 7518 section 3.3 and jose ask for; below it only with `allowWeakRsaKeys`. */
@@ -118,7 +118,7 @@ export class KeyStore {
  */
 export function loadKey(path: string, kind: KeyKind, what: string, allowWeak: boolean): KeyObject {
   try {
-    return parseKey(readText(path), kind, allowWeak);
+    return parseKey(readSmallFile(path, FILE_LIMIT_BYTES, "key"), kind, allowWeak);
   } catch (thrown) {
     const reason = thrown instanceof Error ? thrown.message : String(thrown);
     throw new KeyError(`cannot load ${what} ${path}: ${reason}`, { cause: thrown });
@@ -192,17 +192,6 @@ function importKey(block: string, kind: KeyKind): KeyObject {
   } catch (cause) {
     throw new Error(`what stands between BEGIN and END is no key, ${expected(kind)}`, { cause });
   }
-}
-
-/** @throws Error of the file system, or for what is too large or no file */
-function readText(path: string): string {
-  const stats = statSync(path);
-  // A fifo or a device would block, and for ever.
-  if (!stats.isFile()) throw new Error("it is not a file");
-  if (stats.size > FILE_LIMIT_BYTES) {
-    throw new Error(`it has ${stats.size} bytes, more than any key (${FILE_LIMIT_BYTES})`);
-  }
-  return readFileSync(path, "latin1");
 }
 
 function expected(kind: KeyKind): string {

@@ -1,10 +1,10 @@
-// Makes what the platform makes: desktop tokens and the two key pairs behind them. For the command line, the demo and
+// Makes what others make: desktop tokens and the two key pairs behind them, and console tokens. For the command line, the demo and
 // tests; nothing on the way of a request uses it. A host is not checked here: tests mint bad ones.
 //
 // node:crypto throughout: jose signs with 2048 bits and more only, and one way for all sizes is the simpler one.
 
 import {
-  constants, createPrivateKey, createPublicKey, generateKeyPairSync, KeyObject, publicEncrypt, sign,
+  constants, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, KeyObject, publicEncrypt, sign,
 } from "node:crypto";
 
 export type DesktopTokenRequest = {
@@ -35,6 +35,35 @@ export function mintDesktopToken(request: DesktopTokenRequest): string {
   const hash = encryptHost(host, toPublic(payloadPublicKey)).toString("base64");
   // `nfb`: a typo of the platform, kept because it is what the field has.
   return signToken({ key: 0, nfb: issuedS, hash, exp: issuedS + Math.floor(ttlS) }, signingPrivateKey);
+}
+
+export type VmTokenRequest = {
+  readonly user: string | number;
+  readonly lab: string | number;
+  readonly labInstance: string | number;
+  readonly namespace: string;
+  /** Names of the virtual machines. */
+  readonly vms: readonly string[];
+  readonly secret: KeyObject;
+  readonly ttlS: number;
+  /** Unix time in ms. */
+  readonly now?: () => number;
+};
+
+/** A console token with the claims of LabOrchestrator, signed with HS256. */
+export function mintVmToken({ user, lab, labInstance, namespace, vms, secret, ttlS, now = Date.now }: VmTokenRequest): string {
+  const claims = {
+    id: user,
+    exp: now() / 1000 + ttlS,
+    lab_instance: { lab_id: lab, lab_instance_id: labInstance, namespace_name: namespace, allowed_vmi_names: vms },
+  };
+  return signHmacToken(claims, secret);
+}
+
+/** Any claims as an HMAC token. @param alg as the header names it; what it is really signed with follows from its last digits */
+export function signHmacToken(claims: object, secret: KeyObject, alg = "HS256"): string {
+  const signed = `${encode({ alg, typ: "JWT" })}.${encode(claims)}`;
+  return `${signed}.${createHmac(`sha${alg.slice(2)}`, secret).update(signed).digest("base64url")}`;
 }
 
 /** Any claims as an RS256 token. */

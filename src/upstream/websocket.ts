@@ -7,13 +7,14 @@ import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { Dial } from "./dial.ts";
 import { ClientGoneError, ConnectError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
-import { parseResponseHead, ProtocolError } from "./response-head.ts";
+import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, Opcode, SHORT_FRAME_BYTES } from "./websocket-frame.ts";
 
 /** The upstream answered the handshake with something else than 101. */
 export class HandshakeRefusedError extends Error {
   override name = "HandshakeRefusedError";
-  constructor(readonly status: number) {
+  /** @param body what it said, where that was asked for: for the log, and cut */
+  constructor(readonly status: number, readonly body: string = "") {
     super(`upstream refused the upgrade with ${status}`);
   }
 }
@@ -21,13 +22,17 @@ export class HandshakeRefusedError extends Error {
 export type WebSocketDial = {
   readonly address: string;
   readonly port: number;
+  /** PEM of the CA that the upstream's certificate must come from, for the name or address that is dialled; null: plain TCP. */
+  readonly ca: string | null;
   /** The request head up to and including the last header line; the Sec-WebSocket-Key line is added here. */
   readonly head: string;
   readonly connectTimeoutMs: number;
   readonly handshakeTimeoutMs: number;
   readonly messageLimitBytes: number;
-  /** The client's list; the upstream may only choose from it. */
+  /** The upstream may only choose from these. */
   readonly protocols: readonly string[];
+  /** The body of a refusal is read as well (at most 4 KiB of it, for at most 2 s): it says why. */
+  readonly readsRefusal: boolean;
   /** Learns how to give up, for a client that leaves while we dial. */
   readonly watcher: Pick<ExchangeWatcher, "slow">;
 };
@@ -39,6 +44,10 @@ export type WebSocketDial = {
 const LINGER_MS = 10_000;
 /** Pongs are left out while so much waits: RFC 6455 section 5.5.3 asks for an answer to the latest ping only. */
 const PONG_QUEUE_BYTES = 64 * 1024;
+
+/** Of a refusal, the part that is worth a log line, and how long that line may wait for it. */
+const REFUSAL_BYTES = 4096;
+const REFUSAL_MS = 2000;
 
 /** Where short frames are made; `write()` copies them into the kernel before it returns. */
 const SCRATCH = Buffer.allocUnsafeSlow(256);
@@ -55,20 +64,50 @@ export function dialWebSocket(request: WebSocketDial, sweeper: Sweeper): Promise
   return new Promise((resolve, reject) => {
     const upstream = new UpstreamWebSocket(request, sweeper, resolve, reject);
     const dial = new Dial<UpstreamWebSocket>(sweeper, performance.now() + request.connectTimeoutMs, (error, socket) => {
-      if (error !== null) reject(error);
-      else upstream.opened(socket as Socket<UpstreamWebSocket>);
+      if (error === null) return upstream.opened(socket as Socket<UpstreamWebSocket>);
+      upstream.terminate();
+      reject(error);
     });
     request.watcher.slow({ abort: () => { dial.abort(); upstream.abort(); } });
-    Bun.connect<UpstreamWebSocket>({
-      hostname: request.address, port: request.port, data: upstream,
-      socket: { ...HANDLERS, open: (socket) => { if (!dial.settle(null, socket)) socket.terminate(); } },
-    }).catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+    const settle = (socket: Socket<UpstreamWebSocket>): void => { if (!dial.settle(null, socket)) socket.terminate(); };
+    connect(request, upstream, settle, (error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
   });
+}
+
+type Opened = (socket: Socket<UpstreamWebSocket>) => void;
+
+/** One of the two is called: when the connection is there and, with TLS, its certificate was found good; or when it failed. */
+function connect({ address, port, ca }: WebSocketDial, upstream: UpstreamWebSocket, opened: Opened, failed: (error: Error) => void): void {
+  const where = { hostname: address, port, data: upstream };
+  if (ca === null) {
+    Bun.connect<UpstreamWebSocket>({ ...where, socket: { ...HANDLERS, open: opened } }).catch(failed);
+    return;
+  }
+  try {
+    Bun.connect<UpstreamWebSocket>({
+      ...where, tls: { ca, rejectUnauthorized: true },
+      socket: {
+        ...HANDLERS,
+        open: (socket) => upstream.hold(socket),
+        handshake: (socket, isTrusted, problem) => {
+          if (isTrusted) opened(socket);
+          else failed(problem ?? new Error("TLS handshake failed"));
+        },
+        close: (socket, error) => {
+          // Before the handshake's end nobody else hears of it.
+          failed(error ?? new Error("closed during the TLS handshake"));
+          HANDLERS.close(socket, error);
+        },
+      },
+    }).catch(failed);
+  } catch (error) {
+    failed(error as Error); // A CA that is no certificate is thrown at once.
+  }
 }
 
 type Handshake = WebSocketDial & {
   readonly key: string;
-  readonly deadlineMs: number;
+  deadlineMs: number;
   readonly resolve: (upstream: UpstreamWebSocket) => void;
   readonly reject: (error: Error) => void;
 };
@@ -78,6 +117,8 @@ export class UpstreamWebSocket implements Sweepable {
   protocol = "";
   #socket: Socket<UpstreamWebSocket> | null = null;
   #handshake: Handshake | null;
+  /** The handshake was refused and the reason may still be arriving. */
+  #refusal: HandshakeRefusedError | null = null;
   #incoming: Buffer | null = null;
   #reader: FrameReader | null = null;
   #events: UpstreamEvents | null = null;
@@ -95,6 +136,12 @@ export class UpstreamWebSocket implements Sweepable {
 
   // ---- handshake
 
+  /** A connection that is not ready yet but has to be closed if the dial is given up; at once if it was. */
+  hold(socket: Socket<UpstreamWebSocket>): void {
+    if (this.#ended) socket.terminate();
+    else this.#socket = socket;
+  }
+
   opened(socket: Socket<UpstreamWebSocket>): void {
     this.#socket = socket;
     socket.setNoDelay(true);
@@ -109,7 +156,7 @@ export class UpstreamWebSocket implements Sweepable {
 
   sweep(nowMs: number): void {
     const handshake = this.#handshake;
-    if (handshake !== null && nowMs >= handshake.deadlineMs) this.#refuse(new UpstreamTimeoutError("no answer to the upgrade in time"));
+    if (handshake !== null && nowMs >= handshake.deadlineMs) this.#refuse(this.#refusal ?? new UpstreamTimeoutError("no answer to the upgrade in time"));
     else if (nowMs >= this.#lingerUntilMs) this.terminate();
   }
 
@@ -119,7 +166,7 @@ export class UpstreamWebSocket implements Sweepable {
     try {
       const head = parseResponseHead(bytes, "GET");
       if (head === null) return;
-      if (head.status !== 101) throw new HandshakeRefusedError(head.status);
+      if (head.status !== 101) return this.#readRefusal(handshake, head, bytes.subarray(head.end));
       this.protocol = checkAccepted(head.headers, bytes.toString("latin1", 0, head.end), handshake);
       this.#incoming = head.end < bytes.length ? bytes.subarray(head.end) : null;
     } catch (error) {
@@ -131,6 +178,15 @@ export class UpstreamWebSocket implements Sweepable {
     // Frames wait in the kernel until the client's side is open and attached.
     this.#socket?.pause();
     handshake.resolve(this);
+  }
+
+  /** Waits for the body as long as it is worth it; what ends the connection meanwhile ends the wait. */
+  #readRefusal(handshake: Handshake, head: ResponseHead, body: Buffer): void {
+    const { framing } = head;
+    const isWhole = framing.kind === "none" || (framing.kind === "length" && body.length >= framing.bytes);
+    this.#refusal = new HandshakeRefusedError(head.status, body.toString("utf8", 0, REFUSAL_BYTES));
+    if (isWhole || !handshake.readsRefusal || body.length >= REFUSAL_BYTES) return this.#refuse(this.#refusal);
+    handshake.deadlineMs = Math.min(handshake.deadlineMs, performance.now() + REFUSAL_MS);
   }
 
   #refuse(error: Error): void {
@@ -253,7 +309,9 @@ export class UpstreamWebSocket implements Sweepable {
   }
 
   closed(error: Error | null): void {
-    if (this.#handshake !== null) return this.#refuse(new UpstreamClosedError("upstream closed during the handshake", { cause: error ?? undefined }));
+    if (this.#handshake !== null) {
+      return this.#refuse(this.#refusal ?? new UpstreamClosedError("upstream closed during the handshake", { cause: error ?? undefined }));
+    }
     this.#socket = null;
     this.#ended = true;
     this.#sweeper.delete(this);

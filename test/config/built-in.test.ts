@@ -62,7 +62,10 @@ function sourceText(source: TokenSource): string {
 function serviceText(service: Service): string {
   if (service.kind === "fixed") return `http://${service.host}:${service.port}`;
   if (service.kind === "target") return `desktop:${service.port}`;
-  return service.answer.kind === "text" ? `text ${JSON.stringify(service.answer.text)}` : `files ${service.answer.root}`;
+  if (service.kind !== "builtin") throw new Error(`no ${service.kind} in the shipped table`);
+  const { answer } = service;
+  if (answer.kind === "text") return `text ${JSON.stringify(answer.text)}`;
+  return answer.kind === "files" ? `files ${answer.root}` : answer.kind;
 }
 
 function rewriteText({ rewrite }: Route): string {

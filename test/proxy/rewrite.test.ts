@@ -4,7 +4,7 @@ import type { Match } from "../../src/router/router.ts";
 import { clientLocation, upstreamTarget } from "../../src/proxy/rewrite.ts";
 
 function match(rewrite: PathRewrite, rest: string | null = null): Match {
-  return { route: { rewrite } as Match["route"], pathToken: null, pathPort: null, rest };
+  return { route: { rewrite } as Match["route"], pathToken: null, pathPort: null, pathVm: null, rest };
 }
 
 const STRIP: PathRewrite = { kind: "strip", prefix: "/console" };

@@ -12,7 +12,7 @@ function route(kind: PathMatch["kind"], path: string): Route {
     service: { kind: "builtin", name: "test", answer: { kind: "text", text: "" } }, forwardToken: false,
       bodyLimitBytes: 0,
     readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false,
-      buffering: true,
+      buffering: true, identity: "desktop", viewer: false, closeAfterUpgrade: false,
   };
 }
 
