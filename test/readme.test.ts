@@ -7,6 +7,7 @@ import { join } from "node:path";
 import packageJson from "../package.json";
 import { parseArgs, renderCommands } from "../src/cli/args.ts";
 import type { Io } from "../src/cli/command.ts";
+import { command as consoles } from "../src/cli/consoles.ts";
 import { command as explain } from "../src/cli/explain.ts";
 import { command as serve } from "../src/cli/serve.ts";
 import { generateKeys, mintDesktopToken } from "../src/token/mint.ts";
@@ -61,6 +62,14 @@ describe("README", () => {
     const names = [...table.matchAll(/`([A-Z][A-Z_]+)`/g)].map(([, name = ""]) => name);
     expect(names.length).toBeGreaterThan(8);
     for (const name of names) expect(known).toContain(name);
+  });
+
+  test("names environment variables that the help of consoles knows", () => {
+    const known = consoles.spec.environment?.flatMap(([names]) => names.split(", ")) ?? [];
+    const section = README.slice(README.indexOf("## VM consoles"), README.indexOf("## Commands"));
+    const names = [...section.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, cell = ""]) => [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name = ""]) => name));
+    expect(names.length).toBeGreaterThan(8);
+    expect(names.filter((name) => !known.includes(name))).toEqual([]);
   });
 
   test("shows what explain prints", async () => {

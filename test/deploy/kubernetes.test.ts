@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { version } from "../../package.json";
+import { command as consoles } from "../../src/cli/consoles.ts";
 import { command as serve } from "../../src/cli/serve.ts";
+import { loadConsoles } from "../../src/config/consoles.ts";
 
 const ROOT = join(import.meta.dir, "..", "..");
 const read = (path: string) => Bun.file(join(ROOT, path)).text();
@@ -50,6 +52,45 @@ async function variables(): Promise<ReadonlySet<string>> {
   const inFile = [...(await read("routes.yaml")).matchAll(/\$\{([A-Z_0-9]+)/g)].map(([, name]) => name!);
   return new Set([...inFile, ...(serve.spec.environment ?? []).flatMap(([names]) => names.split(", "))]);
 }
+
+/** The objects of deploy/kubernetes/consoles.yaml by kind. */
+async function consolesManifest(): Promise<Record<string, any>> {
+  const documents = parseAllDocuments(await read("deploy/kubernetes/consoles.yaml"), { strict: true, uniqueKeys: true });
+  if ("empty" in documents) throw new Error("the manifest is empty");
+  expect(documents.flatMap(({ errors, warnings }) => [...errors, ...warnings])).toEqual([]);
+  return Object.fromEntries(documents.map((document) => document.toJS() as { kind: string }).map((object) => [object.kind, object]));
+}
+
+describe("kubernetes manifest of consoles", () => {
+  test("gives its service account the two console subresources and nothing else", async () => {
+    const { ServiceAccount, ClusterRole, ClusterRoleBinding, Deployment } = await consolesManifest();
+    expect(ClusterRole.rules).toEqual([
+      { apiGroups: ["subresources.kubevirt.io"], resources: ["virtualmachineinstances/vnc", "virtualmachineinstances/console"], verbs: ["get"] },
+    ]);
+    expect(ClusterRoleBinding.roleRef.name).toBe(ClusterRole.metadata.name);
+    expect(ClusterRoleBinding.subjects[0].name).toBe(ServiceAccount.metadata.name);
+    expect(Deployment.spec.template.spec.serviceAccountName).toBe(ServiceAccount.metadata.name);
+  });
+
+  test("runs consoles without root or privileges, and asks /healthz", async () => {
+    const { spec } = (await consolesManifest())["Deployment"].spec.template;
+    expect(spec.securityContext).toMatchObject({ runAsNonRoot: true, runAsUser: 65532, fsGroup: 65532 });
+    const [container] = spec.containers;
+    expect(container.securityContext).toEqual({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ["ALL"] } });
+    expect(container.args).toEqual(["consoles"]);
+    expect(container.image).toBe(`route-gateway:${version}`);
+    for (const probe of ["startupProbe", "readinessProbe", "livenessProbe"]) expect(container[probe].httpGet).toEqual({ path: "/healthz", port: "http" });
+    expect(loadConsoles({ env: { SECRET_KEY: "x".repeat(32), KUBERNETES_SERVICE_HOST: "10.96.0.1", KUBERNETES_SERVICE_PORT: "443" } }).http.port).toBe(container.ports[0].containerPort);
+  });
+
+  test("names only variables that consoles reads", async () => {
+    const text = await read("deploy/kubernetes/consoles.yaml");
+    const known = consoles.spec.environment?.flatMap(([names]) => names.split(", ")) ?? [];
+    const commented = [...text.matchAll(/^ *# ([A-Z_]+): /gm)].map(([, name]) => name!);
+    expect(commented.length).toBeGreaterThan(3);
+    expect([...commented, ...text.matchAll(/--from-literal=([A-Z_]+)=/g).map(([, name]) => name!)].filter((name) => !known.includes(name))).toEqual([]);
+  });
+});
 
 describe("kubernetes manifest", () => {
   test("has the names, labels and port of the router that it replaces", async () => {
