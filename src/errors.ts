@@ -3,19 +3,19 @@
 
 export type ErrorCode =
   | "bad_request" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large"
-  | "target_too_long" | "upgrade_required" | "headers_too_large" | "internal" | "bad_gateway" | "unavailable"
+  | "target_too_long" | "misdirected" | "upgrade_required" | "headers_too_large" | "internal" | "bad_gateway" | "unavailable"
   | "gateway_timeout";
 
 const STATUS: Record<ErrorCode, number> = {
   bad_request: 400, unauthorized: 401, forbidden: 403, not_found: 404, method_not_allowed: 405, request_timeout: 408, body_too_large: 413,
-  target_too_long: 414, upgrade_required: 426, headers_too_large: 431, internal: 500, bad_gateway: 502,
+  target_too_long: 414, misdirected: 421, upgrade_required: 426, headers_too_large: 431, internal: 500, bad_gateway: 502,
   unavailable: 503, gateway_timeout: 504,
 };
 
 const PUBLIC_TEXT: Record<ErrorCode, string> = {
   bad_request: "bad request", unauthorized: "unauthorized", forbidden: "forbidden", not_found: "not found",
   method_not_allowed: "method not allowed", request_timeout: "request timeout", body_too_large: "request body too large",
-  target_too_long: "request target too long", upgrade_required: "upgrade required",
+  target_too_long: "request target too long", misdirected: "misdirected request", upgrade_required: "upgrade required",
   headers_too_large: "request headers too large", internal: "internal error", bad_gateway: "bad gateway",
   unavailable: "service unavailable", gateway_timeout: "gateway timeout",
 };

@@ -10,30 +10,37 @@ import type { Settings } from "../settings.ts";
 /** Idle keep-alive connections, s: what the OpenResty router has. Bun allows at most 255, in steps of 4. */
 export const IDLE_TIMEOUT_S = 120;
 
+/** What every server of ours has in common, whatever it listens on. */
+export function serverOptions(settings: Settings) {
+  return {
+    development: false,
+    reusePort: false,
+    idleTimeout: IDLE_TIMEOUT_S,
+    // Each route has its own limit, checked while the body passes.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    error: () => new Response("internal error\n", { status: 500 }),
+    websocket: {
+      ...websocketHandlers,
+      // Keep-alive is the sessions' own, on both legs; Bun's would cut a browser whose desktop is still.
+      idleTimeout: 0, sendPings: false,
+      maxPayloadLength: settings.websocket.messageLimitBytes,
+      // Nothing may ever be dropped: the upstream is paused long before.
+      backpressureLimit: 0, closeOnBackpressureLimit: false,
+      perMessageDeflate: settings.routes.some((route) => route.compressText) ? { compress: "shared", decompress: "shared" } as const : false,
+    },
+  } as const;
+}
+
 export class HttpEntrypoint {
   readonly #server: GatewayServer;
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(listen: Settings["http"], settings: Settings, proxy: Proxy) {
     this.#server = bind(listen, (hostname) => Bun.serve<ClientLeg>({
+      ...serverOptions(settings),
       ...(hostname === null ? {} : { hostname }),
       port: listen.port,
-      development: false,
-      reusePort: false,
-      idleTimeout: IDLE_TIMEOUT_S,
-      // Each route has its own limit, checked while the body passes.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, server) => proxy.handle(request, server),
-      error: () => new Response("internal error\n", { status: 500 }),
-      websocket: {
-        ...websocketHandlers,
-        // Keep-alive is the sessions' own, on both legs; Bun's would cut a browser whose desktop is still.
-        idleTimeout: 0, sendPings: false,
-        maxPayloadLength: settings.websocket.messageLimitBytes,
-        // Nothing may ever be dropped: the upstream is paused long before.
-        backpressureLimit: 0, closeOnBackpressureLimit: false,
-        perMessageDeflate: settings.routes.some((route) => route.compressText) ? { compress: "shared", decompress: "shared" } : false,
-      },
+      fetch: (request, server) => proxy.handle(request, server, server.requestIP(request)?.address ?? "", null),
     }));
   }
 

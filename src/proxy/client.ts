@@ -11,11 +11,15 @@ export type Client = {
   readonly forwardedFor: string;
   /** The peer is a trusted proxy: its X-Forwarded-Proto, X-Forwarded-Host, Forwarded and X-Request-Id are kept. */
   readonly isTrustedPeer: boolean;
+  /** How the peer speaks to us: what X-Forwarded-Proto says unless a trusted proxy said otherwise. */
+  readonly scheme: Scheme;
 };
 
-export function identifyClient(peerAddress: string, forwardedFor: string | undefined, trusted: CidrSet): Client {
+export type Scheme = "http" | "https";
+
+export function identifyClient(peerAddress: string, forwardedFor: string | undefined, trusted: CidrSet, scheme: Scheme = "http"): Client {
   const peer = plainAddress(peerAddress);
-  if (trusted.isEmpty || !trusted.has(peer)) return { address: peer, forwardedFor: peer, isTrustedPeer: false };
+  if (trusted.isEmpty || !trusted.has(peer)) return { address: peer, forwardedFor: peer, isTrustedPeer: false, scheme };
   const chain = (forwardedFor ?? "").split(",").map((hop) => hop.trim()).filter((hop) => hop !== "");
   // The nearest hop that is not one of ours is the client; an unreadable hop ends the walk at the hop before it.
   let address = peer;
@@ -24,5 +28,5 @@ export function identifyClient(peerAddress: string, forwardedFor: string | undef
     address = plainAddress(hop);
     if (!trusted.has(address)) break;
   }
-  return { address, forwardedFor: [...chain, peer].join(", "), isTrustedPeer: true };
+  return { address, forwardedFor: [...chain, peer].join(", "), isTrustedPeer: true, scheme };
 }

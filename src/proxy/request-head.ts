@@ -45,7 +45,7 @@ export function buildRequestHead(head: UpstreamHead, framing: string): string {
     if (name === "referer" && !head.forwardsToken && REFERS_TOKEN.test(value)) continue;
     text += `${name}: ${value}\r\n`;
   }
-  const proto = (client.isTrustedPeer && headers["x-forwarded-proto"]) || "http";
+  const proto = (client.isTrustedPeer && headers["x-forwarded-proto"]) || client.scheme;
   const forwardedHost = (client.isTrustedPeer && headers["x-forwarded-host"]) || request.host;
   return `${text}X-Real-IP: ${client.address}\r\nX-Forwarded-For: ${client.forwardedFor}\r\nX-Forwarded-Host: ${forwardedHost}\r\n`
     + `X-Forwarded-Proto: ${proto}\r\nX-Request-Id: ${head.requestId}\r\n${framing}\r\n`;
