@@ -3,8 +3,8 @@ import { CidrSet } from "../../src/lib/address.ts";
 import { identifyClient } from "../../src/proxy/client.ts";
 import { buildRequestHead, type UpstreamHead } from "../../src/proxy/request-head.ts";
 
-const STRANGER = { address: "203.0.113.9", forwardedFor: "203.0.113.9", isTrustedPeer: false };
-const TRUSTED = { address: "203.0.113.9", forwardedFor: "203.0.113.9, 10.0.0.1", isTrustedPeer: true };
+const STRANGER = { address: "203.0.113.9", forwardedFor: "203.0.113.9", isTrustedPeer: false, scheme: "http" } as const;
+const TRUSTED = { address: "203.0.113.9", forwardedFor: "203.0.113.9, 10.0.0.1", isTrustedPeer: true, scheme: "http" } as const;
 
 function build(headers: Record<string, string>, parts: Partial<UpstreamHead> = {}, framing = ""): string[] {
   const request = { method: "POST", path: "/x", query: "", host: "desk.example",
