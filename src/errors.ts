@@ -2,18 +2,18 @@
 // and a message that names no token, address, path or key. What the log needs beyond that stands in `cause`.
 
 export type ErrorCode =
-  | "bad_request" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large"
+  | "moved" | "bad_request" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large"
   | "target_too_long" | "misdirected" | "upgrade_required" | "headers_too_large" | "internal" | "bad_gateway" | "unavailable"
   | "gateway_timeout";
 
 const STATUS: Record<ErrorCode, number> = {
-  bad_request: 400, unauthorized: 401, forbidden: 403, not_found: 404, method_not_allowed: 405, request_timeout: 408, body_too_large: 413,
+  moved: 308, bad_request: 400, unauthorized: 401, forbidden: 403, not_found: 404, method_not_allowed: 405, request_timeout: 408, body_too_large: 413,
   target_too_long: 414, misdirected: 421, upgrade_required: 426, headers_too_large: 431, internal: 500, bad_gateway: 502,
   unavailable: 503, gateway_timeout: 504,
 };
 
 const PUBLIC_TEXT: Record<ErrorCode, string> = {
-  bad_request: "bad request", unauthorized: "unauthorized", forbidden: "forbidden", not_found: "not found",
+  moved: "moved", bad_request: "bad request", unauthorized: "unauthorized", forbidden: "forbidden", not_found: "not found",
   method_not_allowed: "method not allowed", request_timeout: "request timeout", body_too_large: "request body too large",
   target_too_long: "request target too long", misdirected: "misdirected request", upgrade_required: "upgrade required",
   headers_too_large: "request headers too large", internal: "internal error", bad_gateway: "bad gateway",
@@ -30,15 +30,18 @@ export class RouteError extends Error {
   readonly allow: string | null;
   /** For a route that closes after the upgrade: the reason in its close frame, where the public text is not it. */
   readonly closeReason: string | null;
+  /** For moved: where to. */
+  readonly location: string | null;
   readonly #text: string | null;
 
   /** @param options.text what the client reads in place of the code's own text; from our own short list, never an upstream's */
-  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string; text?: string; closeReason?: string }) {
+  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string; text?: string; closeReason?: string; location?: string }) {
     super(message, options);
     this.name = "RouteError";
     this.status = STATUS[code];
     this.allow = options?.allow ?? null;
     this.closeReason = options?.closeReason ?? null;
+    this.location = options?.location ?? null;
     this.#text = options?.text ?? null;
   }
 

@@ -1,6 +1,8 @@
 // A service is a named destination. What kind it is decides how a request gets an address: a fixed one stands in the
 // configuration, a target one comes out of the request's token, a console is a virtual machine of the token behind the
-// Kubernetes API, a built-in one is answered by this process.
+// Kubernetes API, a built-in one is answered by this process, a gateway one was registered at run time.
+
+import type { Gateway } from "./gateway.ts";
 
 /** Which Host header goes upstream: the one the client sent, or the upstream's own `host:port`. */
 export type HostHeader = "client" | "upstream";
@@ -56,4 +58,12 @@ export type BuiltinService = {
     | { readonly kind: "nothing"; readonly closeReason: string };
 };
 
-export type Service = FixedService | TargetService | ConsoleService | BuiltinService;
+/** A service that was registered at run time; its backends take turns. */
+export type GatewayService = {
+  readonly kind: "gateway";
+  /** What metrics call it. */
+  readonly name: string;
+  readonly gateway: Gateway;
+};
+
+export type Service = FixedService | TargetService | ConsoleService | BuiltinService | GatewayService;

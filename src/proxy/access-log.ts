@@ -39,7 +39,8 @@ export class AccessLog {
   constructor(private readonly log: Log, private readonly format: "json" | "pretty", private readonly now: () => number = Date.now) {}
 
   write(e: AccessEntry): void {
-    this.log.line(this.format === "pretty" ? this.#pretty(e) : this.#json(e));
+    // A log of warnings alone has the requests that failed for want of an upstream, and says why.
+    this.log.line(this.format === "pretty" ? this.#pretty(e) : this.#json(e), e.status >= 500 ? "warn" : "info");
   }
 
   #json(e: AccessEntry): string {

@@ -30,13 +30,19 @@ export async function answerBuiltin(service: BuiltinService, match: Match, reque
   if (service.answer.kind === "text") {
     return { status: 200, body: service.answer.text, bytes: Buffer.byteLength(service.answer.text), contentType: "text/plain; charset=utf-8", headers: [] };
   }
-  if (service.answer.kind === "viewer") return viewerAnswer(match.rest ?? "", request);
+  if (service.answer.kind === "viewer") return viewerAnswer(viewerName(match, request), request);
   if (service.answer.root === null) throw new RouteError("not_found", "no webroot is configured");
   const path = request.path.endsWith("/") ? `${request.path}index.html` : request.path;
   const file = Bun.file(await fileBelow(service.answer.root, path));
   // Challenge files have no extension: they are text, and nothing may be guessed out of them.
   const contentType = /\.[a-z0-9]+$/i.test(path) ? file.type : "text/plain; charset=utf-8";
   return { status: 200, body: file.size > COLLECT_BYTES ? file.stream() : await file.bytes(), bytes: file.size, contentType, headers: [] };
+}
+
+/** The page's links are relative to its directory: without the slash they would lead elsewhere. */
+function viewerName({ rest }: Match, { path }: ClientRequest): string {
+  if (rest === "" && !path.endsWith("/")) throw new RouteError("not_found", "the viewer's directory without its slash");
+  return rest ?? "";
 }
 
 /** The regular file that `path` names below `root`: no traversal, no dotfiles but `.well-known`, no symlink that leads out. */

@@ -7,8 +7,10 @@ import type { HeaderPairs } from "./response-headers.ts";
 /** The response and the length of its body, for the log. */
 export function errorResponse(error: RouteError, accept: string | undefined, requestId: string, own: HeaderPairs): { response: Response; bytes: number } {
   const headers: [string, string][] = own.map(([name, value]) => [name, value]);
-  headers.push(["x-request-id", requestId], ["cache-control", "no-store"]);
+  // The page's own address may have a token in it, and a browser names it to whatever it asks for next (a favicon).
+  headers.push(["x-request-id", requestId], ["cache-control", "no-store"], ["referrer-policy", "no-referrer"]);
   if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
+  if (error.location !== null) headers.push(["location", error.location]);
   if (error.code === "method_not_allowed") headers.push(["allow", error.allow ?? "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   const wantsPage = accept !== undefined && accept.includes("text/html");
   headers.push(["content-type", wantsPage ? "text/html; charset=utf-8" : "text/plain; charset=utf-8"]);

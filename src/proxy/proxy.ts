@@ -2,14 +2,16 @@
 // (no promise on the way of a cached token); everything that is refused ends in one place, with one log line.
 
 import type { Server, ServerWebSocket } from "bun";
+import type { Certificate } from "../certificate.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity, VmIdentity } from "../identity.ts";
 import type { Log } from "../lib/log.ts";
+import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService } from "../service.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import {
-  BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
+  BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, ConnectTimeoutError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
 } from "../upstream/exchange.ts";
 import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
@@ -20,17 +22,19 @@ import { answerBuiltin, type BuiltinAnswer } from "./builtin.ts";
 import { identifyClient } from "./client.ts";
 import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
+import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
+import type { GatewayRoutes } from "./gateways.ts";
 import { requestBody } from "./request-body.ts";
 import { type Passage, upstreamHead } from "./passage.ts";
-import { readRequest } from "./request.ts";
+import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
 import type { ClientHeaders } from "./response-headers.ts";
 import { clientLocation } from "./rewrite.ts";
 import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { checkHandshake, checkOrigin, wantsUpgrade } from "./upgrade.ts";
+import { checkHandshake, checkOrigin, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
 import { viewerAnswer, wantsViewer } from "./viewer.ts";
 import { Visit } from "./visit.ts";
 
@@ -49,7 +53,9 @@ export class Proxy {
   #draining = false;
   #isCut = false;
 
-  constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number) {
+  /** @param edge null: nothing stands before the table */
+  constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number,
+    private readonly edge: Edge | null = null, private readonly gateways: GatewayRoutes | null = null) {
     this.sessions = new Sessions(snapshot.settings.websocket);
     this.#access = new AccessLog(log, snapshot.settings.logFormat);
   }
@@ -75,11 +81,15 @@ export class Proxy {
     this.#isCut = true;
   }
 
-  handle(raw: Request, server: GatewayServer): Answer {
+  /**
+   * @param peer address of the connection's other end
+   * @param certificate that the connection was opened with; null for plain HTTP
+   */
+  handle(raw: Request, server: GatewayServer, peer: string, certificate: Certificate | null): Answer {
     const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, this.snapshot);
     this.#running += 1;
     try {
-      return this.#admit(visit, server);
+      return this.#admit(visit, peer, certificate);
     } catch (error) {
       return this.#refuse(visit, error);
     }
@@ -87,17 +97,17 @@ export class Proxy {
 
   // ---- match → identify
 
-  #admit(visit: Visit, server: GatewayServer): Answer {
+  #admit(visit: Visit, peer: string, certificate: Certificate | null): Answer {
     const { snapshot } = visit;
     visit.requestId = this.#ids.next();
-    const peer = server.requestIP(visit.raw)?.address ?? "";
     visit.client = peer;
     const request = readRequest(visit.raw, snapshot.settings.limits);
     visit.accept = request.headers["accept"];
-    const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
+    const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies, certificate === null ? "http" : "https");
     visit.client = client.address;
     if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
-    const match = snapshot.router.match(request.path);
+    const match = this.edge === null ? snapshot.router.match(request.path) : this.#matchAtEdge(this.edge, visit, request, certificate);
+    if (match instanceof Response) return match;
     visit.path = maskedPath(request.path, match?.pathToken ?? null);
     if (match === null) throw new RouteError("not_found", "no route");
     const route = match.route;
@@ -113,7 +123,7 @@ export class Proxy {
     if (isUpgrade) {
       checkHandshake(request);
       if (route.tokenSources.length > 0) checkOrigin(request, route);
-      visit.closesAfterUpgrade = route.closeAfterUpgrade;
+      if (route.closeAfterUpgrade) visit.closingProtocol = offeredProtocols(request)[0] ?? "";
     } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
       throw new RouteError("upgrade_required", "a console is a WebSocket");
     }
@@ -126,6 +136,21 @@ export class Proxy {
     return this.#resolve(journey, identity);
   }
 
+  /** By host before by path; a challenge is answered at once. */
+  #matchAtEdge(edge: Edge, visit: Visit, request: ClientRequest, certificate: Certificate | null): Match | Response | null {
+    visit.path = maskedPath(request.path, null);
+    const challenge = certificate === null ? edge.challenge(request) : null;
+    if (challenge !== null) return this.#answerChallenge(visit, request, challenge);
+    return edge.match(request, certificate) ?? visit.snapshot.router.match(request.path);
+  }
+
+  #answerChallenge(visit: Visit, request: ClientRequest, keyAuthorization: string): Response {
+    visit.path = request.path;
+    visit.route = "acme challenge";
+    visit.finish(200, keyAuthorization.length);
+    return this.#done(visit, new Response(keyAuthorization, { headers: { "content-type": "text/plain", "x-request-id": visit.requestId } })) as Response;
+  }
+
   // ---- resolve
 
   #resolve(journey: Journey, identity: Identity | null): Answer {
@@ -133,18 +158,19 @@ export class Proxy {
     const service = match.route.service;
     if (identity !== null) visit.tokenHash = identity.tokenHash;
     if (service.kind === "builtin") return this.#builtin(journey, service);
-    if (service.kind === "fixed") return this.#forward(journey, snapshot.targets.fixed(service));
+    if (service.kind === "fixed") return this.#forward(journey, [snapshot.targets.fixed(service)]);
+    if (service.kind === "gateway" && this.gateways !== null) return this.#forward(journey, this.gateways.targets(service));
     if (service.kind === "console" && identity?.kind === "vm") return this.#console(journey, service, identity);
     if (service.kind !== "target" || identity?.kind !== "desktop") throw new RouteError("internal", "a service without its kind of token");
     const target = snapshot.targets.target(service, match, identity);
-    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, found));
-    return this.#forward(journey, target);
+    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, [found]));
+    return this.#forward(journey, [target]);
   }
 
   #console(journey: Journey, service: ConsoleService, identity: VmIdentity): Answer {
     const { visit, request, match } = journey;
     const vmConsole = consoleOf(match, identity);
-    if (journey.isUpgrade) return this.#bridge(journey, askForConsole(service, vmConsole, request));
+    if (journey.isUpgrade) return this.#bridge(journey, [askForConsole(service, vmConsole, request)]);
     return this.#after(visit, viewerAnswer("", request), (answer) => this.#answer(journey, answer));
   }
 
@@ -161,36 +187,51 @@ export class Proxy {
 
   // ---- forward
 
-  #forward(journey: Journey, target: Target): Answer {
+  /** @param targets in the order in which to try them: the next one only when nothing was sent to the one before */
+  #forward(journey: Journey, targets: readonly Target[]): Answer {
     const { visit, request, match } = journey;
-    visit.target = target.key;
-    if (journey.isUpgrade) return this.#bridge(journey, passOnHandshake(journey, target));
+    if (journey.isUpgrade) return this.#bridge(journey, targets.map((target) => passOnHandshake(journey, target)));
     const body = requestBody(visit.raw, request, match.route);
     if (body.content instanceof Promise) {
       return this.#after(visit, body.content, (bytes) => {
         visit.bytesIn = bytes.length;
-        return this.#exchange(journey, target, bytes, body.framing, false);
+        return this.#exchange(journey, targets, bytes, body.framing, false);
       });
     }
-    return this.#exchange(journey, target, body.content, body.framing, body.isChunked);
+    return this.#exchange(journey, targets, body.content, body.framing, body.isChunked);
   }
 
-  #exchange(journey: Journey, target: Target, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
+  #exchange(journey: Journey, targets: readonly Target[], body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
     const { visit, request, match } = journey;
     visit.upstreamStartedMs = performance.now();
     return new Promise((resolve) => {
-      const refuse = (error: Error): void => resolve(this.#refuse(visit, error));
-      journey.snapshot.pool.exchange(target, {
-        method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
-        bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, mayCollect: match.route.buffering, watcher: visit,
-      }, (response) => {
-        try {
-          resolve(this.#done(visit, this.#respond(journey, target, response)));
-        } catch (error) {
-          refuse(error as Error);
-        }
-      }, refuse);
+      const attempt = (index: number): void => {
+        const target = targets[index] as Target;
+        visit.target = target.key;
+        const refuse = (error: Error): void => {
+          if (this.#goesOn(error, target, targets.length - index - 1)) attempt(index + 1);
+          else resolve(this.#refuse(visit, error));
+        };
+        journey.snapshot.pool.exchange(target, {
+          method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
+          bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, mayCollect: match.route.buffering, watcher: visit,
+        }, (response) => {
+          try {
+            resolve(this.#done(visit, this.#respond(journey, target, response)));
+          } catch (error) {
+            refuse(error as Error);
+          }
+        }, refuse);
+      };
+      attempt(0);
     });
+  }
+
+  /** Whether the next of several servers may have what this one could not be connected for. */
+  #goesOn(error: unknown, target: Target, left: number): boolean {
+    if (this.gateways === null || !(error instanceof ConnectError || error instanceof ConnectTimeoutError)) return false;
+    this.gateways.failed(target);
+    return left > 0;
   }
 
   #respond(journey: Journey, target: Target, response: UpstreamResponse): Response {
@@ -230,9 +271,20 @@ export class Proxy {
 
   // ---- bridge
 
-  #bridge(journey: Journey, asked: BridgeRequest): Answer {
-    journey.visit.target = asked.target.key;
-    return this.#after(journey.visit, this.#openSession(journey, asked), () => this.#done(journey.visit, undefined));
+  /** @param asked one for each target, in the order in which to try them */
+  #bridge(journey: Journey, asked: readonly BridgeRequest[]): Answer {
+    return this.#after(journey.visit, this.#openFirst(journey, asked), () => this.#done(journey.visit, undefined));
+  }
+
+  async #openFirst(journey: Journey, asked: readonly BridgeRequest[]): Promise<void> {
+    for (const [index, request] of asked.entries()) {
+      journey.visit.target = request.target.key;
+      try {
+        return await this.#openSession(journey, request);
+      } catch (error) {
+        if (!this.#goesOn(error, request.target, asked.length - index - 1)) throw error;
+      }
+    }
   }
 
   async #openSession(journey: Journey, asked: BridgeRequest): Promise<void> {
@@ -293,10 +345,10 @@ export class Proxy {
 
   #refuse(visit: Visit, thrown: unknown): Response | undefined {
     const error = asRouteError(upstreamError(thrown));
-    visit.reason = error.cause instanceof Error && error.cause.message !== error.message ? `${error.message}: ${reasonOf(error.cause)}` : error.message;
+    visit.reason = reasonOf(error);
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
-    if (visit.closesAfterUpgrade && !isGone && visit.upgrade(closingFor(error), "")) {
+    if (visit.closingProtocol !== null && !isGone && visit.upgrade(closingFor(error), visit.closingProtocol)) {
       visit.finish(101, 0);
       return this.#done(visit, undefined);
     }
@@ -331,10 +383,11 @@ function unlabelled(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
   });
 }
 
-/** For the log: a token in the path never gets there, nor does anything else that looks like one. */
+/** For the log: a token in the path never gets there, nor does anything else that begins as `{"` or `{ "` does in base64url. */
 function maskedPath(path: string, pathToken: string | null): string {
   const known = pathToken === null ? path : path.replaceAll(pathToken, "[token]");
-  return known.length > 60 ? known.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]") : known;
+  if (known.length <= 60) return known;
+  return known.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]").replace(/([/=])e[wy][\w-]{14,}(?:\.|%2e)[\w.%-]*/gi, "$1[token]");
 }
 
 function upstreamError(thrown: unknown): unknown {
@@ -359,9 +412,15 @@ function refusalOf(status: number): "unauthorized" | "forbidden" | "not_found" |
   return status === 504 ? "gateway_timeout" : "bad_gateway";
 }
 
+/** The message, and those of its causes that it does not repeat; with the system's name for a failure (ECONNREFUSED). */
 function reasonOf(error: Error): string {
-  const inner = error.cause instanceof Error ? error.cause : error;
-  return inner.message;
+  let reason = error.message;
+  for (let { cause } = error; cause instanceof Error; { cause } = cause) {
+    if (!reason.includes(cause.message)) reason += `: ${cause.message}`;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (typeof code === "string" && /^E[A-Z]+$/.test(code) && !reason.includes(code)) reason += ` (${code})`;
+  }
+  return reason;
 }
 
 function stackOf(error: Error): string {

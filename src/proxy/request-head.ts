@@ -16,7 +16,7 @@ const OURS = new Set([
 const FORWARDING = /^(?:forwarded$|x[-.]forwarded(?:[-.]|$)|x[-.]real[-.]ip$|x[-.]request[-.]id$)/;
 
 /** The address of a page that had a token in it: such pages link to everything, also where no token is asked for. */
-const REFERS_TOKEN = /[?&]jwt_token=|\/container\/[^/]+\/|eyJ[\w-]*\.|\?[\w-]+\.[\w-]+\.[\w-]+$/;
+const REFERS_TOKEN = /[?&]jwt_token=|\/container\/[^/]+\/|eyJ[\w-]*\.|[/?=]e[wy][\w-]{14,}\.|\?[\w-]+\.[\w-]+\.[\w-]+$/;
 
 export type UpstreamHead = {
   readonly request: ClientRequest;

@@ -50,6 +50,8 @@ export class Session implements UpstreamEvents, ClientLeg {
     private readonly compressText: boolean,
     readonly idleTimeoutMs: number,
     private readonly onEnd: (session: Session, end: SessionEnd) => void,
+    /** Payload bytes as they flow; null: nobody counts. */
+    private readonly moved: ((bytesIn: number, bytesOut: number) => void) | null = null,
   ) {
     this.#upstream = upstream;
   }
@@ -65,6 +67,7 @@ export class Session implements UpstreamEvents, ClientLeg {
     const isText = typeof message === "string";
     const data = isText ? Buffer.from(message) : message;
     this.bytesIn += data.length;
+    this.moved?.(data.length, 0);
     this.lastDataMs = performance.now();
     this.#clientMissed = 0;
     const waiting = this.#upstream?.send(data, isText) ?? -1;
@@ -103,6 +106,7 @@ export class Session implements UpstreamEvents, ClientLeg {
     const ws = this.#ws;
     if (ws === null || this.#upstream === null) return;
     this.bytesOut += data.length;
+    this.moved?.(0, data.length);
     this.lastDataMs = performance.now();
     const sent = isText
       ? ws.sendText(data.toString("utf8"), this.compressText && data.length >= COMPRESS_FROM_BYTES)

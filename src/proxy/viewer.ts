@@ -3,8 +3,17 @@
 
 import { RouteError } from "../errors.ts";
 import type { Route } from "../route.ts";
-import type { BuiltinAnswer } from "./builtin.ts";
 import type { ClientRequest } from "./request.ts";
+import type { HeaderPairs } from "./response-headers.ts";
+
+/** One of the answers of this process itself (builtin.ts). */
+export type ViewerAnswer = {
+  readonly status: 200 | 304;
+  readonly body: string | null;
+  readonly bytes: number;
+  readonly contentType: string;
+  readonly headers: HeaderPairs;
+};
 
 /** A browser opens a console's address as a page. */
 export function wantsViewer(route: Route, request: ClientRequest): boolean {
@@ -13,7 +22,7 @@ export function wantsViewer(route: Route, request: ClientRequest): boolean {
 }
 
 /** @param name of a file of the viewer; "" is the page @throws RouteError not_found */
-export async function viewerAnswer(name: string, request: ClientRequest): Promise<BuiltinAnswer> {
+export async function viewerAnswer(name: string, request: ClientRequest): Promise<ViewerAnswer> {
   const { POLICY, viewerFile } = await import("../viewer/files.ts");
   const file = viewerFile(name);
   if (file === undefined) throw new RouteError("not_found", "no such file of the viewer");

@@ -29,8 +29,11 @@ export class Visit implements ExchangeWatcher {
   reason: string | null = null;
   upstreamMs: number | null = null;
   upstreamStartedMs = 0;
-  /** A refusal comes as a close frame after the upgrade. */
-  closesAfterUpgrade = false;
+  /**
+   * A refusal comes as a close frame after an upgrade that answers this subprotocol, "" for none; null: it does not. A browser
+   * that offered some fails a handshake which answers none, and its script would see no reason.
+   */
+  closingProtocol: string | null = null;
   readonly startedMs = performance.now();
   #waitingFor: { abort(): void } | null = null;
   #isWatched = false;

@@ -3,7 +3,7 @@
 
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
-import { ClientGoneError, UpstreamTimeoutError } from "./exchange.ts";
+import { ClientGoneError, ConnectTimeoutError } from "./exchange.ts";
 
 export class Dial<S> implements Sweepable {
   #done: ((error: Error | null, socket?: Socket<S>) => void) | null;
@@ -29,6 +29,6 @@ export class Dial<S> implements Sweepable {
   }
 
   sweep(nowMs: number): void {
-    if (nowMs >= this.deadlineMs) this.settle(new UpstreamTimeoutError("connecting took too long"));
+    if (nowMs >= this.deadlineMs) this.settle(new ConnectTimeoutError("connecting took too long"));
   }
 }

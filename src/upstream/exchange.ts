@@ -44,6 +44,8 @@ export type UpstreamResponse = {
 export class ConnectError extends Error { override name = "ConnectError"; }
 export class UpstreamClosedError extends Error { override name = "UpstreamClosedError"; }
 export class UpstreamTimeoutError extends Error { override name = "UpstreamTimeoutError"; }
+/** Nothing was sent: another server may have the request. */
+export class ConnectTimeoutError extends UpstreamTimeoutError { override name = "ConnectTimeoutError"; }
 export class BodyTooLargeError extends Error { override name = "BodyTooLargeError"; }
 /** The client is there but sends nothing of the body that it announced. */
 export class ClientStalledError extends Error { override name = "ClientStalledError"; }

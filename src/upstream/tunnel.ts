@@ -5,7 +5,7 @@
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { Dial } from "./dial.ts";
-import { ConnectError, UpstreamTimeoutError } from "./exchange.ts";
+import { ConnectError, ConnectTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 
 /** Between two keep-alive probes of the kernel, ms: a peer that vanished is found out in minutes. */
@@ -155,7 +155,7 @@ export class Tunnel implements Sweepable {
     const dial = new Dial<Tunnel>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
       if (this.#ended) return socket?.terminate();
       // Nothing was sent: the next one may have it.
-      if (error instanceof ConnectError || error instanceof UpstreamTimeoutError) return this.#connect(index + 1);
+      if (error instanceof ConnectError || error instanceof ConnectTimeoutError) return this.#connect(index + 1);
       if (error !== null) return this.#end(error.message);
       this.#connected(backend, socket as Socket<Tunnel>);
     });

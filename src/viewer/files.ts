@@ -1,20 +1,17 @@
 // The embedded console viewer: a page, its style, and a script with the real noVNC in it. Loaded when it is first asked for.
 
 import { createHash } from "node:crypto";
-import { bundle } from "./bundle.ts" with { type: "macro" };
+import { bundle, notice } from "./bundle.ts" with { type: "macro" };
 import page from "./page.html" with { type: "text" };
 import style from "./style.css" with { type: "text" };
 
 export type ViewerFile = { readonly contentType: string; readonly text: string; readonly etag: string };
 
-/** MPL 2.0 section 3.2: whoever gets the executable form is told where the source is. */
-const NOTICE = "/* noVNC 1.7.0, Mozilla Public License 2.0, https://github.com/novnc/noVNC */\n";
-
 const FILES: ReadonlyMap<string, ViewerFile> = new Map([
   // Bun's types call every .html import a bundle; with `type: "text"` it is a string.
   ["", file("text/html; charset=utf-8", page as unknown as string)],
   ["style.css", file("text/css; charset=utf-8", style)],
-  ["client.js", file("text/javascript; charset=utf-8", NOTICE + bundle("./client.js"))],
+  ["client.js", file("text/javascript; charset=utf-8", notice() + bundle("./client.js"))],
 ]);
 
 /** What the page may do: load these files, speak to this host, draw. Nothing else, and nothing written into the page itself. */

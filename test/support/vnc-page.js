@@ -9,9 +9,9 @@ let rfb = null;
 window.vnc = {
   events,
 
-  /** @param {string} path with its token. Resolves when the remote screen is there. */
+  /** @param {string} path with its token, or a whole URL elsewhere. Resolves when the remote screen is there. */
   connect(path) {
-    const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+    const url = new URL(path, location.origin.replace(/^http/, "ws"));
     const socket = new WebSocket(url, ["binary"]);
     socket.addEventListener("close", ({ code, reason, wasClean }) => events.push({ type: "close", code, reason, wasClean }));
     rfb = new RFB(document.getElementById("screen"), socket);

@@ -1,0 +1,57 @@
+// What stands before the table: services that are found by host, answers to ACME challenges, and which requests belong to TLS.
+// With no certificates and no gateways there is none of it.
+
+import type { Certificate } from "../certificate.ts";
+import { RouteError } from "../errors.ts";
+import type { Match } from "../router/router.ts";
+import { type GatewayRoutes, hostName } from "./gateways.ts";
+import type { ClientRequest } from "./request.ts";
+
+const CHALLENGES = "/.well-known/acme-challenge/";
+
+export type EdgeOptions = {
+  readonly gateways: GatewayRoutes | null;
+  /** The key authorization of a running HTTP-01 challenge (RFC 8555 section 8.3); null: there is none. */
+  challenge(token: string): string | null;
+  /** What a host is served with; null: no certificate has it. */
+  certificateFor(host: string): Certificate | null;
+  /** Plain requests for hosts that have a certificate go to https, at this port; null: they are served as they are. */
+  readonly redirectPort: number | null;
+};
+
+export class Edge {
+  constructor(private readonly options: EdgeOptions) {}
+
+  /** The answer to a challenge, for plain requests; null when it is none of ours. */
+  challenge(request: ClientRequest): string | null {
+    return request.path.startsWith(CHALLENGES) ? this.options.challenge(request.path.slice(CHALLENGES.length)) : null;
+  }
+
+  /**
+   * The gateway of the request's host, or null: the table decides.
+   * @param certificate that the connection was opened with; null for plain HTTP
+   * @throws RouteError moved to https; misdirected: the host belongs to another certificate than the connection's
+   */
+  match(request: ClientRequest, certificate: Certificate | null): Match | null {
+    const match = this.options.gateways?.match(request.host) ?? null;
+    if (certificate === null) this.#redirect(request, match);
+    else this.#checkHost(request, certificate);
+    return match;
+  }
+
+  /** Only to hosts that are ours: a Host of somebody's own making would make us point anywhere. */
+  #redirect(request: ClientRequest, match: Match | null): void {
+    const { redirectPort } = this.options;
+    const host = hostName(request.host);
+    if (redirectPort === null || (match === null && this.options.certificateFor(host) === null)) return;
+    const port = redirectPort === 443 ? "" : `:${redirectPort}`;
+    const location = `https://${host}${port}${request.path}${request.query === "" ? "" : `?${request.query}`}`;
+    throw new RouteError("moved", "https is served at another address", { location });
+  }
+
+  /** RFC 9110 section 7.4: a client may reuse a connection for names of one certificate only. */
+  #checkHost(request: ClientRequest, certificate: Certificate): void {
+    const own = this.options.certificateFor(hostName(request.host));
+    if (own !== null && own.fingerprint !== certificate.fingerprint) throw new RouteError("misdirected", "the host belongs to another certificate");
+  }
+}
