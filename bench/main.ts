@@ -9,12 +9,13 @@ import { loadAverage } from "./lab/process-stats.ts";
 import { Report } from "./lab/report.ts";
 import type { Scenario, Size } from "./lab/scenario.ts";
 import { cachedToken } from "./scenarios/cached-token.ts";
+import { consoles } from "./scenarios/consoles.ts";
 import { firstSeenTokens } from "./scenarios/first-seen-tokens.ts";
 import { start } from "./scenarios/start.ts";
 import { transfer } from "./scenarios/transfer.ts";
 import { websocket } from "./scenarios/websocket.ts";
 
-const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, transfer, start];
+const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, start];
 
 const FLAGS = ["--quick", "--tiny", "--from-source", "--help"];
 

@@ -16,10 +16,14 @@ export function cpuSeconds(pid: number): number {
   return children(pid).reduce((sum, child) => sum + cpuSeconds(child), own);
 }
 
-/** Resident memory of a process and its children, bytes. */
+/** Resident memory of a process and its children, bytes; a page that two of them share counts twice. */
 export function residentBytes(pid: number): number {
-  const own = kibibytes(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"), "Rss");
-  return children(pid).reduce((sum, child) => sum + residentBytes(child), own);
+  return family(pid).reduce((sum, member) => sum + rollup(member, "Rss"), 0);
+}
+
+/** The same, where each of those who share a page counts a part of it: the only fair sum over forks of one process. */
+export function proportionalBytes(pid: number): number {
+  return family(pid).reduce((sum, member) => sum + rollup(member, "Pss"), 0);
 }
 
 /** How far resident memory rose above what it was before, at its peak, while `work` ran, of the process alone, bytes. */
@@ -30,12 +34,12 @@ export async function growthBytes(pid: number, work: () => Promise<void>): Promi
   return peakBytes(pid) - before;
 }
 
-/** Resident memory once it no longer moves by more than a hundredth in a second, or after 15 s, bytes. */
-export async function settledBytes(pid: number): Promise<number> {
-  let before = residentBytes(pid);
+/** Memory once it no longer moves by more than a hundredth in a second, or after 15 s, bytes. */
+export async function settledBytes(pid: number, bytesOf = residentBytes): Promise<number> {
+  let before = bytesOf(pid);
   for (let seconds = 0; seconds < 15; seconds += 1) {
     await Bun.sleep(1000);
-    const now = residentBytes(pid);
+    const now = bytesOf(pid);
     if (Math.abs(now - before) < before / 100) return now;
     before = now;
   }
@@ -61,6 +65,14 @@ function peakBytes(pid: number): number {
 /** The peak is what is resident now: proc(5), clear_refs, value 5. */
 function forgetPeak(pid: number): void {
   writeFileSync(`/proc/${pid}/clear_refs`, "5");
+}
+
+function family(pid: number): number[] {
+  return [pid, ...children(pid).flatMap(family)];
+}
+
+function rollup(pid: number, name: string): number {
+  return kibibytes(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"), name);
 }
 
 function children(pid: number): number[] {

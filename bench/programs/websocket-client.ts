@@ -2,22 +2,27 @@
 
 import { answerCalls } from "../lab/calls.ts";
 import { type Latency, latency } from "../lab/statistics.ts";
+import { encodeOrder, type Order } from "./console-order.ts";
 import type { Flood } from "./websocket-pod.ts";
 import { WebSocketSession } from "./websocket-session.ts";
 
 /** Handshakes under way at a time. */
 const OPENING = 50;
 
-const calls = { open, count, flood, echo, cutAll };
+type Opening = { readonly port: number; readonly target: string; readonly count: number; readonly protocol?: string };
+
+export type Streamed = { readonly seconds: number; readonly frames: number };
+
+const calls = { open, count, flood, stream, echo, cutAll };
 export type WebSocketClientCalls = typeof calls;
 
 const sessions = new Map<number, WebSocketSession[]>();
 
-async function open({ port, target, count }: { port: number; target: string; count: number }): Promise<void> {
+async function open({ port, target, count, protocol }: Opening): Promise<void> {
   const list = sessions.get(port) ?? [];
   sessions.set(port, list);
   for (let left = count; left > 0; left -= OPENING) {
-    const opening = Array.from({ length: Math.min(OPENING, left) }, () => WebSocketSession.open(port, target));
+    const opening = Array.from({ length: Math.min(OPENING, left) }, () => WebSocketSession.open(port, target, protocol));
     list.push(...await Promise.all(opening));
   }
 }
@@ -42,6 +47,25 @@ async function flood({ port, ...wanted }: Flood & { port: number }): Promise<num
   session.send(Buffer.from(JSON.stringify(wanted)), true);
   await done;
   return (performance.now() - start) / 1000;
+}
+
+/** On the first session: orders bytes from a console's sender, in frames of whatever size the proxy hands on. */
+async function stream({ port, ...order }: Order & { port: number }): Promise<Streamed> {
+  const session = first(port);
+  const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+  let left = order.bytes;
+  let frames = 0;
+  session.onError = reject;
+  session.onMessage = (bytes) => {
+    left -= bytes;
+    frames += 1;
+    if (left < 0) reject(new Error(`${-left} bytes more than ordered`));
+    if (left === 0) resolve();
+  };
+  const start = performance.now();
+  session.send(encodeOrder(order));
+  await done;
+  return { seconds: (performance.now() - start) / 1000, frames };
 }
 
 /** On the newest session: `rounds` messages, each sent when the one before is back. */

@@ -22,9 +22,15 @@ export class WebSocketSession {
   #left = 0;
   #length = 0;
 
-  /** @param target path and query @throws Error unless the answer is 101 */
-  static async open(port: number, target: string): Promise<WebSocketSession> {
-    const session = new WebSocketSession();
+  private constructor(private readonly protocol: string) {}
+
+  /**
+   * @param target path and query
+   * @param protocol the subprotocol that is offered, and must be chosen; "": none
+   * @throws Error unless the answer is 101
+   */
+  static async open(port: number, target: string, protocol = ""): Promise<WebSocketSession> {
+    const session = new WebSocketSession(protocol);
     const opened = Promise.withResolvers<WebSocketSession>();
     session.onError = opened.reject;
     session.#socket = await Bun.connect({
@@ -38,7 +44,8 @@ export class WebSocketSession {
     session.#socket.setNoDelay(true);
     session.#socket.write([
       `GET ${target} HTTP/1.1`, "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
-      "Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${Buffer.alloc(16, 7).toString("base64")}`, "", "",
+      "Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${Buffer.alloc(16, 7).toString("base64")}`,
+      ...(protocol === "" ? [] : [`Sec-WebSocket-Protocol: ${protocol}`]), "", "",
     ].join("\r\n"));
     return opened.promise;
   }
@@ -58,6 +65,8 @@ export class WebSocketSession {
     const end = this.#head.indexOf("\r\n\r\n");
     if (end < 0) return;
     if (!this.#head.startsWith("HTTP/1.1 101")) return this.onError(new Error(`no upgrade: ${this.#head.slice(0, 60)}`));
+    const chosen = /\r\nsec-websocket-protocol: *([^\r]*)\r\n/i.exec(this.#head.slice(0, end + 2))?.[1] ?? "";
+    if (chosen !== this.protocol) return this.onError(new Error(`offered the subprotocol "${this.protocol}", got "${chosen}"`));
     this.isOpen = true;
     opened();
     const rest = Buffer.from(this.#head.slice(end + 4), "latin1");

@@ -2,11 +2,12 @@
 // messages go back and forth (a pointer that is moved), and thousands that nobody uses. nginx beside us is a plain proxy.
 
 import { startGateway } from "../lab/gateway.ts";
-import { freeDesktopAddress, type Lab, type Program } from "../lab/lab.ts";
+import { freeDesktopAddress, type Lab } from "../lab/lab.ts";
 import { nginxMissing, startPlainProxy } from "../lab/nginx.ts";
 import { cpuSeconds, openFilesLimit, settledBytes } from "../lab/process-stats.ts";
 import { type Report, text } from "../lab/report.ts";
-import type { Bench, Scenario, Server } from "../lab/scenario.ts";
+import type { Bench, Scenario } from "../lab/scenario.ts";
+import { type Bridge, checkAlive, type Client, interleave, measureEchoes, type Rounds } from "../lab/session-rounds.ts";
 import { median, ratios } from "../lab/statistics.ts";
 import type { WebSocketClientCalls } from "../programs/websocket-client.ts";
 import type { WebSocketPodCalls } from "../programs/websocket-pod.ts";
@@ -19,7 +20,6 @@ const SIZES = {
 
 const VNC_PORT = 6081;
 const FRAME_BYTES = 16 * 1024;
-const ECHO_BYTES = 64;
 /** What the proxy has open beside two files a session. */
 const OTHER_FILES = 100;
 
@@ -28,10 +28,6 @@ export const websocket: Scenario = {
   summary: "16 KiB frames MB/s, 64-byte echo p50, memory of 4,000 idle sessions, against nginx",
   run: runWebSocket,
 };
-
-type Client = Program<WebSocketClientCalls>;
-type Bridge = Server & { readonly target: string };
-type Rounds = { readonly client: Client; readonly servers: readonly Bridge[]; readonly rounds: number; readonly report: Report };
 
 async function runWebSocket({ size, command, lab, report }: Bench): Promise<void> {
   const { rounds, floodBytes, echoes, idle, warmIdle } = SIZES[size];
@@ -64,16 +60,6 @@ async function startServers(lab: Lab, command: readonly string[], host: string):
   return [ours, { ...nginx, target: "/websockify" }];
 }
 
-/** One measurement of each server a round, after one of each that does not count. @returns a list for each server */
-async function interleave<T>({ servers, rounds }: Rounds, measure: (server: Bridge) => Promise<T>): Promise<T[][]> {
-  const seen = servers.map((): T[] => []);
-  for (const server of servers) await measure(server);
-  for (let round = 0; round < rounds; round += 1) {
-    for (const [index, server] of servers.entries()) seen[index]!.push(await measure(server));
-  }
-  return seen;
-}
-
 async function bulk(run: Rounds, frames: number): Promise<void> {
   const megabytes = frames * FRAME_BYTES / 1e6;
   const seen = await interleave(run, async ({ pid, port }) => {
@@ -92,19 +78,8 @@ async function bulk(run: Rounds, frames: number): Promise<void> {
   run.report.bound({ what: "16 KiB frames, MB/s beside nginx", values: found, unit: " x", limit: { atLeast: 1.5 } });
 }
 
-async function echo(run: Rounds, rounds: number): Promise<void> {
-  const seen = await interleave(run, async ({ pid, port }) => {
-    const before = cpuSeconds(pid);
-    const took = await run.client.call("echo", { port, bytes: ECHO_BYTES, rounds });
-    return { ...took, cpuUs: (cpuSeconds(pid) - before) * 1e6 / rounds };
-  });
-  const p50Us = seen.map((list) => list.map(({ p50Ms }) => p50Ms * 1000));
-  for (const [index, { name }] of run.servers.entries()) {
-    const [p99Us, cpuUs] = [seen[index]!.map(({ p99Ms }) => p99Ms * 1000), seen[index]!.map(({ cpuUs }) => cpuUs)];
-    const beside = [`p99 ${text(median(p99Us))} us`, `${text(median(cpuUs))} us CPU/echo`];
-    run.report.figure(`64-byte echo, ${name}`, p50Us[index]!, " us p50", beside);
-  }
-  const [ours, nginx] = p50Us;
+async function echo(run: Rounds, echoes: number): Promise<void> {
+  const [ours, nginx] = (await measureEchoes(run, echoes)).p50Us;
   if (ours === undefined || nginx === undefined) return;
   run.report.bound({ what: "64-byte echo, p50 beside nginx", values: ratios(ours, nginx), unit: " x", limit: { atMost: 1 } });
 }
@@ -115,25 +90,19 @@ async function idleSessions(
   const count = Math.min(wanted, Math.floor((openFilesLimit() - OTHER_FILES) / 2) - warm);
   if (count < wanted) report.note(`${count} idle sessions instead of ${wanted}: no more open files are allowed (ulimit -Hn)`);
   const kib: number[] = [];
-  for (const { name, pid, port, target } of servers) {
+  for (const server of servers) {
+    const { name, pid, port, target } = server;
     await client.call("open", { port, target, count: warm });
     const before = await settledBytes(pid);
     await client.call("open", { port, target, count });
     const each = (await settledBytes(pid) - before) / count / 1024;
     kib.push(each);
     report.figure(`idle session, ${name}`, [each], ` KiB (of ${text(count)})`);
-    await checkAlive(client, port, name, warm + count, report);
+    await checkAlive(client, server, warm + count, report);
   }
   const [ours, nginx] = kib;
   if (ours === undefined) return;
   report.bound({ what: "idle session, memory", values: [ours], unit: " KiB", limit: { atMost: 14 } });
   if (nginx === undefined) return;
   report.bound({ what: "idle session, memory beside nginx", values: [ours / nginx], unit: " x", limit: { below: 1 } });
-}
-
-/** Open is not enough: the newest one must still carry messages. */
-async function checkAlive(client: Client, port: number, name: string, opened: number, report: Report): Promise<void> {
-  const open = await client.call("count", { port });
-  if (open < opened) report.fail(`${name}: ${opened - open} of ${opened} idle sessions were closed`);
-  await client.call("echo", { port, bytes: ECHO_BYTES, rounds: 10 });
 }

@@ -3,12 +3,14 @@
 // disk or a stopped reader must not take the proxy down with it. Nothing here knows tokens; callers pass only hashes.
 
 import { write, writeSync } from "node:fs";
+import { within } from "./within.ts";
 
 const FLUSH_BYTES = 64 * 1024;
 const FLUSH_MS = 200;
 const PENDING_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export type Level = "debug" | "info" | "warn" | "error";
+const LEVELS: readonly Level[] = ["debug", "info", "warn", "error"];
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 export interface LogSink {
@@ -19,25 +21,29 @@ export interface LogSink {
 }
 
 /** Standard output, by file descriptor: no stream object that could buffer without a bound. */
-export const stdoutSink: LogSink = {
-  write(text, done) {
-    writeAll(Buffer.from(text), done);
-  },
-  writeSync(text) {
-    try {
-      writeSync(1, text);
-    } catch {
-      // Nobody reads any more (EPIPE) or the disk is full: there is no other place to say so.
-    }
-  },
-};
+export const stdoutSink: LogSink = sinkTo(1);
 
-function writeAll(bytes: Buffer, done: () => void): void {
-  write(1, bytes, 0, bytes.length, null, (error, written) => {
+export function sinkTo(fd: number): LogSink {
+  return {
+    write(text, done) {
+      writeAll(fd, Buffer.from(text), done);
+    },
+    writeSync(text) {
+      try {
+        writeSync(fd, text);
+      } catch {
+        // Nobody reads any more (EPIPE) or the disk is full: there is no other place to say so.
+      }
+    },
+  };
+}
+
+function writeAll(fd: number, bytes: Buffer, done: () => void): void {
+  write(fd, bytes, 0, bytes.length, null, (error, written) => {
     if (error !== null && (error as NodeJS.ErrnoException).code === "EAGAIN") {
-      setTimeout(() => writeAll(bytes, done), 10);
+      setTimeout(() => writeAll(fd, bytes, done), 10);
     } else if (error !== null || written >= bytes.length) done();
-    else writeAll(bytes.subarray(written), done);
+    else writeAll(fd, bytes.subarray(written), done);
   });
 }
 
@@ -52,6 +58,8 @@ export class Log {
     private readonly format: "json" | "pretty" = "json",
     private readonly sink: LogSink = stdoutSink,
     private readonly now: () => Date = () => new Date(),
+    /** What is below it is not written. */
+    private readonly least: Level = "debug",
   ) {}
 
   debug(message: string, fields?: Fields): void { this.event("debug", message, fields); }
@@ -61,13 +69,14 @@ export class Log {
 
   event(level: Level, message: string, fields: Fields = {}): void {
     const time = this.now().toISOString();
-    if (this.format === "pretty") this.line(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(message)}${prettyFields(fields)}\n`);
-    else this.line(`${JSON.stringify({ time, level, message, ...fields })}\n`);
+    if (this.format === "pretty") this.line(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(message)}${prettyFields(fields)}\n`, level);
+    else this.line(`${JSON.stringify({ time, level, message, ...fields })}\n`, level);
     this.#flush();
   }
 
   /** A finished line, its line feed included; the caller has quoted what came from outside. */
-  line(text: string): void {
+  line(text: string, level: Level = "info"): void {
+    if (this.least !== "debug" && LEVELS.indexOf(level) < LEVELS.indexOf(this.least)) return;
     if (this.#pending.length + text.length > PENDING_LIMIT_BYTES) {
       this.#dropped += 1;
       return;
@@ -79,7 +88,7 @@ export class Log {
 
   /** Waits for what is being written, then writes the rest: before the process ends. @param limitMs for a reader that stopped */
   async end(limitMs = 1000): Promise<void> {
-    if (this.#writing) await Promise.race([new Promise<void>((resolve) => { this.#onIdle = resolve; }), Bun.sleep(limitMs)]);
+    if (this.#writing) await within(new Promise<void>((resolve) => { this.#onIdle = resolve; }), limitMs);
     this.close();
   }
 
@@ -111,6 +120,11 @@ export class Log {
     this.#dropped = 0;
     this.event("error", "log lines dropped because standard output is not read fast enough", { lines });
   }
+}
+
+/** For programs that serve with us and have their standard output for themselves. */
+export function warningsOnStderr(): Log {
+  return new Log("pretty", sinkTo(2), undefined, "warn");
 }
 
 function prettyFields(fields: Fields): string {

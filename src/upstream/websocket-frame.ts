@@ -23,6 +23,9 @@ export interface FrameSink {
 }
 
 const EMPTY = Buffer.alloc(0);
+const SPARE_BYTES = 256 * 1024;
+/** Memory of the last payload that did not come whole, of any session: a bulk has one frame length, and asks for it often. */
+let spare: Buffer | null = null;
 
 export class FrameReader {
   /** An incomplete header, or null. */
@@ -84,7 +87,7 @@ export class FrameReader {
       return end;
     }
     this.#first = first;
-    this.#payload = Buffer.allocUnsafeSlow(length);
+    this.#payload = takeMemory(length);
     this.#filled = bytes.copy(this.#payload, 0, start);
     return bytes.length;
   }
@@ -96,6 +99,8 @@ export class FrameReader {
     if (this.#filled === payload.length) {
       this.#payload = null;
       this.#take(this.#first, payload, sink);
+      // The sink has copied what it keeps.
+      if (payload.length <= SPARE_BYTES) spare = payload;
     }
     return at + taken;
   }
@@ -149,6 +154,12 @@ export class FrameReader {
     if (!isUtf8(reason)) throw new FrameError(1007, "close reason is not UTF-8");
     sink.close(code, reason.toString("utf8"));
   }
+}
+
+function takeMemory(length: number): Buffer {
+  const memory = spare?.length === length ? spare : Buffer.allocUnsafeSlow(length);
+  spare = null;
+  return memory;
 }
 
 function deliver(opcode: number, data: Buffer, sink: FrameSink): void {

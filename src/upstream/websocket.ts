@@ -4,10 +4,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import { ChunkedDecoder } from "./chunked.ts";
 import { Dial } from "./dial.ts";
 import { ClientGoneError, ConnectError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
-import { parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
+import { type BodyFraming, parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, Opcode, SHORT_FRAME_BYTES } from "./websocket-frame.ts";
 
 /** The upstream answered the handshake with something else than 101. */
@@ -45,6 +46,9 @@ const LINGER_MS = 10_000;
 /** Pongs are left out while so much waits: RFC 6455 section 5.5.3 asks for an answer to the latest ping only. */
 const PONG_QUEUE_BYTES = 64 * 1024;
 
+/** From here on a chunk is worth the trouble of sparing system calls and memory. */
+const BULK_BYTES = 16 * 1024;
+
 /** Of a refusal, the part that is worth a log line, and how long that line may wait for it. */
 const REFUSAL_BYTES = 4096;
 const REFUSAL_MS = 2000;
@@ -53,6 +57,8 @@ const REFUSAL_MS = 2000;
 const SCRATCH = Buffer.allocUnsafeSlow(256);
 
 export interface UpstreamEvents extends FrameSink {
+  /** Calls `run` at once; what it delivers came in one piece and may leave in one. What it throws comes through. */
+  batch(run: () => void): void;
   /** All bytes that waited were taken by the kernel. */
   drained(): void;
   /** The connection is gone; `error` is set when it broke or broke the rules. No event follows. */
@@ -64,9 +70,8 @@ export function dialWebSocket(request: WebSocketDial, sweeper: Sweeper): Promise
   return new Promise((resolve, reject) => {
     const upstream = new UpstreamWebSocket(request, sweeper, resolve, reject);
     const dial = new Dial<UpstreamWebSocket>(sweeper, performance.now() + request.connectTimeoutMs, (error, socket) => {
-      if (error === null) return upstream.opened(socket as Socket<UpstreamWebSocket>);
-      upstream.terminate();
-      reject(error);
+      if (error === null) upstream.opened(socket as Socket<UpstreamWebSocket>);
+      else upstream.refuse(error);
     });
     request.watcher.slow({ abort: () => { dial.abort(); upstream.abort(); } });
     const settle = (socket: Socket<UpstreamWebSocket>): void => { if (!dial.settle(null, socket)) socket.terminate(); };
@@ -107,6 +112,7 @@ function connect({ address, port, ca }: WebSocketDial, upstream: UpstreamWebSock
 
 type Handshake = WebSocketDial & {
   readonly key: string;
+  /** Of the answer, from when it was asked for; until then the dial has its own. */
   deadlineMs: number;
   readonly resolve: (upstream: UpstreamWebSocket) => void;
   readonly reject: (error: Error) => void;
@@ -130,8 +136,7 @@ export class UpstreamWebSocket implements Sweepable {
 
   constructor(request: WebSocketDial, sweeper: Sweeper, resolve: Handshake["resolve"], reject: Handshake["reject"]) {
     this.#sweeper = sweeper;
-    const deadlineMs = performance.now() + request.connectTimeoutMs + request.handshakeTimeoutMs;
-    this.#handshake = { ...request, resolve, reject, deadlineMs, key: randomBytes(16).toString("base64") };
+    this.#handshake = { ...request, resolve, reject, deadlineMs: Infinity, key: randomBytes(16).toString("base64") };
   }
 
   // ---- handshake
@@ -147,16 +152,17 @@ export class UpstreamWebSocket implements Sweepable {
     socket.setNoDelay(true);
     this.#sweeper.add(this);
     const handshake = this.#handshake as Handshake;
+    handshake.deadlineMs = performance.now() + handshake.handshakeTimeoutMs;
     this.#write(Buffer.from(`${handshake.head}Sec-WebSocket-Key: ${handshake.key}\r\n\r\n`, "latin1"));
   }
 
   abort(): void {
-    if (this.#handshake !== null) this.#refuse(new ClientGoneError("client went away during the handshake"));
+    if (this.#handshake !== null) this.refuse(new ClientGoneError("client went away during the handshake"));
   }
 
   sweep(nowMs: number): void {
     const handshake = this.#handshake;
-    if (handshake !== null && nowMs >= handshake.deadlineMs) this.#refuse(this.#refusal ?? new UpstreamTimeoutError("no answer to the upgrade in time"));
+    if (handshake !== null && nowMs >= handshake.deadlineMs) this.refuse(this.#refusal ?? new UpstreamTimeoutError("no answer to the upgrade in time"));
     else if (nowMs >= this.#lingerUntilMs) this.terminate();
   }
 
@@ -170,7 +176,7 @@ export class UpstreamWebSocket implements Sweepable {
       this.protocol = checkAccepted(head.headers, bytes.toString("latin1", 0, head.end), handshake);
       this.#incoming = head.end < bytes.length ? bytes.subarray(head.end) : null;
     } catch (error) {
-      return this.#refuse(error as Error);
+      return this.refuse(error as Error);
     }
     this.#reader = new FrameReader(handshake.messageLimitBytes);
     this.#handshake = null;
@@ -182,14 +188,15 @@ export class UpstreamWebSocket implements Sweepable {
 
   /** Waits for the body as long as it is worth it; what ends the connection meanwhile ends the wait. */
   #readRefusal(handshake: Handshake, head: ResponseHead, body: Buffer): void {
-    const { framing } = head;
-    const isWhole = framing.kind === "none" || (framing.kind === "length" && body.length >= framing.bytes);
-    this.#refusal = new HandshakeRefusedError(head.status, body.toString("utf8", 0, REFUSAL_BYTES));
-    if (isWhole || !handshake.readsRefusal || body.length >= REFUSAL_BYTES) return this.#refuse(this.#refusal);
+    if (!handshake.readsRefusal) return this.refuse(new HandshakeRefusedError(head.status));
+    const { content, isWhole } = contentSoFar(head.framing, body);
+    this.#refusal = new HandshakeRefusedError(head.status, content.toString("utf8", 0, REFUSAL_BYTES));
+    if (isWhole || body.length >= REFUSAL_BYTES) return this.refuse(this.#refusal);
     handshake.deadlineMs = Math.min(handshake.deadlineMs, performance.now() + REFUSAL_MS);
   }
 
-  #refuse(error: Error): void {
+  /** Why there is no session. First of all: closing the socket calls us back, with a reason of its own. */
+  refuse(error: Error): void {
     const handshake = this.#handshake;
     this.#handshake = null;
     this.#incoming = null;
@@ -217,13 +224,21 @@ export class UpstreamWebSocket implements Sweepable {
       return;
     }
     try {
-      this.#reader?.read(chunk, this.#events);
+      this.#read(chunk, this.#events);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.sendClose(error.code, "");
       this.#gone(error);
       this.end();
     }
+  }
+
+  #read(chunk: Buffer, events: UpstreamEvents): void {
+    if (chunk.length < BULK_BYTES) return this.#reader?.read(chunk, events);
+    events.batch(() => this.#reader?.read(chunk, events));
+    // The memory is given back now, not with the next garbage collection: the allocator then hands out the same warm pages for
+    // the next chunk. A tenth of the CPU time of a bulk transfer is page faults otherwise.
+    if (chunk.length === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
   }
 
   /** @returns bytes that wait for the upstream to read; 0 when the kernel took all, -1 when the connection is gone */
@@ -310,7 +325,7 @@ export class UpstreamWebSocket implements Sweepable {
 
   closed(error: Error | null): void {
     if (this.#handshake !== null) {
-      return this.#refuse(this.#refusal ?? new UpstreamClosedError("upstream closed during the handshake", { cause: error ?? undefined }));
+      return this.refuse(this.#refusal ?? new UpstreamClosedError("upstream closed during the handshake", { cause: error ?? undefined }));
     }
     this.#socket = null;
     this.#ended = true;
@@ -327,6 +342,15 @@ export class UpstreamWebSocket implements Sweepable {
     this.#events = null;
     events?.gone(error);
   }
+}
+
+/** @throws ProtocolError for chunks that are none */
+function contentSoFar(framing: BodyFraming, bytes: Buffer): { content: Buffer; isWhole: boolean } {
+  if (framing.kind !== "chunked") return { content: bytes, isWhole: framing.kind === "none" || (framing.kind === "length" && bytes.length >= framing.bytes) };
+  const parts: Buffer[] = [];
+  const decoder = new ChunkedDecoder();
+  decoder.decode(bytes, (data) => parts.push(data));
+  return { content: Buffer.concat(parts), isWhole: decoder.done };
 }
 
 // RFC 6455 section 4.1, what a client must check in the answer.

@@ -6,6 +6,8 @@ import { mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+const HAS_CONSOLE_PEERS = ["websockify", "openssl"].every((program) => Bun.which(program) !== null);
+
 const MAIN = join(import.meta.dir, "../../bench/main.ts");
 
 /** Where the bench makes its scratch directories: a directory of this test's own. */
@@ -29,8 +31,33 @@ describe("bench", () => {
     expect(leftBehind()).toEqual({ files: [], processes: [] });
   }, 60_000);
 
+  test.skipIf(!HAS_CONSOLE_PEERS)("opens consoles through the router and through websockify, and prints their ratios", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "consoles");
+    for (const name of ["route-gateway", "websockify", "route-gateway, TLS"]) {
+      expect(stdout).toMatch(new RegExp(`64 KiB frames, ${name} +[\\d,.]+ MB/s`));
+      expect(stdout).toMatch(new RegExp(`64-byte echo, ${name} +[\\d,.]+ us p50 +p99 [\\d,.]+ us`));
+      expect(stdout).toMatch(new RegExp(`idle session, ${name} +[\\d,.-]+ KiB`));
+    }
+    expect(stdout).toMatch(/not judged 64 KiB frames, MB\/s of route-gateway beside websockify: at least 1 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged 64-byte echo, p50 of route-gateway beside websockify: at most 1 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged idle session, memory of route-gateway beside websockify: below 1 x; found [\d.-]+ x/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test("names the peer that is not installed, and measures the router alone", async () => {
+    const { code, stdout } = await ended(start(["--tiny", "--from-source", "consoles"], { PATH: scratch }));
+    expect(stdout).toContain("skipped    consoles beside websockify: websockify is not installed");
+    expect(stdout).toContain("skipped    consoles with TLS to the API: openssl is not installed");
+    expect(stdout).toMatch(/64 KiB frames, route-gateway +[\d,.]+ MB\/s/);
+    expect(stdout).not.toContain("beside websockify: at");
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 2 skipped\n$/);
+    expect(code).toBe(0);
+  }, 60_000);
+
   test("leaves nothing behind when it is interrupted", async () => {
-    const child = start("--tiny", "--from-source", "transfer");
+    const child = start(["--tiny", "--from-source", "transfer"]);
     const reader = child.stdout.getReader();
     const decoder = new TextDecoder();
     let text = "";
@@ -53,13 +80,16 @@ describe("bench", () => {
   });
 });
 
-function start(...words: string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+function start(words: readonly string[], env: Record<string, string> = {}): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   const command = [process.execPath, MAIN, ...words];
-  return Bun.spawn(command, { env: { ...process.env, TMPDIR: scratch }, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  return Bun.spawn(command, { env: { ...process.env, TMPDIR: scratch, ...env }, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
 }
 
-async function bench(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = start(...words);
+function bench(...words: string[]): ReturnType<typeof ended> {
+  return ended(start(words));
+}
+
+async function ended(child: ReturnType<typeof start>): Promise<{ code: number; stdout: string; stderr: string }> {
   const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { code: await child.exited, stdout, stderr };
 }

@@ -48,6 +48,21 @@ const CLOSINGS: Array<[number | null, string]> = [
 ];
 
 describe("a close frame", () => {
+  test("behind a bulk of messages in one write comes after all of them, and so does a violation's", async () => {
+    const both = await bridge();
+    const frames = (count: number): Buffer => Buffer.concat(Array.from({ length: count }, () => Buffer.concat([Buffer.from([0x82, 126, 0x40, 0x00]), Buffer.alloc(0x4000, 7)])));
+    const farewell = closeData(4001, "done");
+    both.pod.write(Buffer.concat([frames(20), Buffer.from([0x88, farewell.length]), farewell]));
+    expect(await both.client.ended()).toEqual({ code: 4001, reason: "done" });
+    expect(both.client.dataBytes).toBe(20 * 0x4000);
+
+    const other = await bridge();
+    // Reserved bits: RFC 6455 section 5.2.
+    other.pod.write(Buffer.concat([frames(20), Buffer.from([0xf2, 0])]));
+    expect((await other.client.ended()).code).toBe(1011);
+    expect(other.client.dataBytes).toBe(20 * 0x4000);
+  });
+
   test.each(CLOSINGS)("of the pod with %p %p reaches the client as it is", async (code, reason) => {
     const both = await bridge();
     both.pod.send(OP.close, closeData(code, reason));

@@ -45,7 +45,7 @@ async function dial(port: number, watch: (attempt: { abort(): void }) => void = 
   }, sweeper);
 }
 
-const silent: UpstreamEvents = { message() {}, ping() {}, pong() {}, close() {}, drained() {}, gone() {} };
+const silent: UpstreamEvents = { batch: (run) => run(), message() {}, ping() {}, pong() {}, close() {}, drained() {}, gone() {} };
 
 describe("dialling", () => {
   test("rejects when nobody listens", async () => {
