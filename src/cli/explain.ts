@@ -4,6 +4,7 @@
 import { isIP } from "node:net";
 import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
+import { hostForUrl } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { type Client, identifyClient } from "../proxy/client.ts";
 import { askForConsole, consoleOf } from "../proxy/console.ts";
@@ -94,6 +95,8 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
     checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });
     if (route.tokenSources.length > 0) checkOrigin(request, route);
     say("upgrade", "WebSocket, bridged");
+  } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
+    throw new RouteError("upgrade_required", "a console is a WebSocket (add --header 'Upgrade: websocket')");
   }
   const proven = await explainToken(request, match, snapshot, say, keyFault);
   const framing = isUpgrade ? upgradeFields(request) : "";
@@ -146,10 +149,10 @@ async function explainTarget(passage: Passage, framing: string, identity: Identi
 function explainConsole({ match, request }: Passage, service: ConsoleService, identity: VmIdentity, say: Say): number {
   const vmConsole = consoleOf(match, identity);
   if (!wantsUpgrade(request)) {
-    say("answer", wantsViewer(match.route, request) ? "200, the embedded viewer" : "426 upgrade required: a console is a WebSocket (add --header 'Upgrade: websocket')");
-    return wantsViewer(match.route, request) ? 0 : 1;
+    say("answer", "200, the embedded viewer");
+    return 0;
   }
-  say("target", `${service.credentials === null ? "ws" : "wss"}://${service.host}:${service.port}, virtual machine "${vmConsole.vm}" in namespace "${vmConsole.namespace}"`);
+  say("target", `${service.credentials === null ? "ws" : "wss"}://${hostForUrl(service.host)}:${service.port}, virtual machine "${vmConsole.vm}" in namespace "${vmConsole.namespace}"`);
   const { head } = askForConsole(service, vmConsole, request);
   sayHead(head.replace(/^(Authorization: Bearer ).*/m, "$1[service account token]"), "", say);
   return 0;
@@ -231,8 +234,9 @@ function runnersUp(settings: Settings, chosen: Route, path: string): string {
 
 function describeService(route: Route): string {
   const service = route.service;
-  if (service.kind === "fixed") return `${service.name}, http://${service.host}:${service.port}`;
-  if (service.kind === "console") return `${service.name}, consoles at ${service.host}:${service.port}${service.apiPath}`;
+  if (service.kind === "fixed") return `${service.name}, http://${hostForUrl(service.host)}:${service.port}`;
+  if (service.kind === "console") return `${service.name}, consoles at ${hostForUrl(service.host)}:${service.port}${service.apiPath}`;
+  if (service.kind === "gateway") return `${service.name}, registered for ${service.gateway.fqdn}`;
   if (service.kind === "target") return `${service.name}, port ${service.port === "path" ? "of the path" : service.port} of the token's desktop`;
   return `${service.name}, answered by this process`;
 }

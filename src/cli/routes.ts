@@ -63,6 +63,7 @@ function destination(service: Service): string {
     return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
   }
   if (service.kind === "console") return `${service.name} (consoles at ${hostForUrl(service.host)}:${service.port})`;
+  if (service.kind === "gateway") return `${service.name} (${service.gateway.fqdn})`;
   const { answer } = service;
   if (answer.kind === "text") return `${service.name} (text)`;
   if (answer.kind === "viewer") return `${service.name} (embedded)`;

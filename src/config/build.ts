@@ -181,7 +181,8 @@ function fromFlag<T>(flag: string, text: string | undefined, parse: (text: strin
   }
 }
 
-function deepFreeze<T>(value: T): T {
+/** Frozen to the last leaf; what is frozen already is taken as it is. */
+export function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   for (const inner of Object.values(value)) deepFreeze(inner);
   return Object.freeze(value);

@@ -4,13 +4,13 @@
 import text from "../../consoles.yaml" with { type: "text" };
 import type { Route } from "../route.ts";
 import type { Settings } from "../settings.ts";
-import { buildSettings, type ParseOptions } from "./build.ts";
+import { buildSettings, deepFreeze, type ParseOptions } from "./build.ts";
 import type { Environment } from "./interpolate.ts";
 import { ConfigError } from "./mistake.ts";
 import { nothing } from "./routes.ts";
 import { Refusal } from "./shape.ts";
 import { type Plain, Source } from "./source.ts";
-import { parseApiUrl } from "./values.ts";
+import { type ApiUrl, parseApiUrl } from "./values.ts";
 
 export const CONSOLES_TEXT = text as unknown as string;
 export const CONSOLES_SOURCE = "consoles.yaml (built in)";
@@ -41,11 +41,14 @@ export function loadConsoles({ env, apiPath, ...options }: ConsolesOptions): Set
   return withRefusals(parsed.settings, withDefaults["HOST_PATH_PREFIX"] ?? "");
 }
 
-type File = { readonly services: { readonly kubevirt: { readonly [key: string]: Plain } }; readonly [key: string]: Plain };
+type Section = { readonly [key: string]: Plain };
+type File = Section & { readonly services: Section & { readonly kubevirt: Section } };
 
 function withApiPath(file: File, apiPath: string | undefined): File {
-  // What looks like a variable in it is none.
-  return apiPath === undefined ? file : { ...file, services: { kubevirt: { ...file.services.kubevirt, apiPath: apiPath.replaceAll("${", "$${") } } };
+  if (apiPath === undefined) return file;
+  // What looks like a variable in it is none. (As a text, the replacement would lose one of its dollar signs.)
+  const literal = apiPath.replaceAll("${", () => "$${");
+  return { ...file, services: { ...file.services, kubevirt: { ...file.services.kubevirt, apiPath: literal } } };
 }
 
 function consolesEnvironment(env: Environment, mistakes: string[]): Environment {
@@ -54,7 +57,7 @@ function consolesEnvironment(env: Environment, mistakes: string[]): Environment 
   if ((env["SECRET_KEY"] ?? "") === "") mistakes.push("environment variable SECRET_KEY is not set: the key that the tokens are signed with");
   return {
     ...env,
-    HOST: host.includes(":") && !host.startsWith("[") ? `[${host}]` : host,
+    HOST: bracketed(host),
     HOST_PATH_PREFIX: prefix === "" ? "" : `/${prefix}`,
     WS_REMOTE_URL: remoteUrl(env, mistakes),
   };
@@ -70,8 +73,13 @@ function remoteUrl(env: Environment, mistakes: string[]): string {
     mistakes.push("neither WS_REMOTE_URL nor KUBERNETES_SERVICE_HOST is set: outside of a cluster, run `kubectl proxy` and set LOCAL_DEV_MODE=true");
     return "";
   }
-  if (given === "") return `wss://${host.includes(":") ? `[${host}]` : host}:${port === "" ? "443" : port}`;
-  if (isLocal !== isPlain(given, mistakes)) {
+  if (given === "") {
+    const url = `wss://${bracketed(host)}:${port === "" ? "443" : port}`;
+    readApiUrl(url, "environment variables KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT", mistakes);
+    return url;
+  }
+  const api = readApiUrl(given, "environment variable WS_REMOTE_URL", mistakes);
+  if (api !== null && isLocal === api.isSecure) {
     mistakes.push(isLocal
       ? `LOCAL_DEV_MODE is on, which means plain ws without credentials, but the remote URL is "${given}" (write ws://, or turn it off)`
       : `credentials are never sent over plain ws: the remote URL is "${given}" (write wss://, or set LOCAL_DEV_MODE=true)`);
@@ -79,14 +87,19 @@ function remoteUrl(env: Environment, mistakes: string[]): string {
   return given;
 }
 
-function isPlain(url: string, mistakes: string[]): boolean | null {
+/** @param from who is to be blamed for it */
+function readApiUrl(url: string, from: string, mistakes: string[]): ApiUrl | null {
   try {
-    return !parseApiUrl(url).isSecure;
+    return parseApiUrl(url);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    mistakes.push(error.message);
+    mistakes.push(`${from}: ${error.message}`);
     return null;
   }
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
 }
 
 /** The words that Python programs take for a boolean. */
@@ -108,5 +121,5 @@ function withRefusals(settings: Settings, prefix: string): Settings {
   const names = prefix.slice(1).split("/").map((_, index) => `{prefix${index}}`);
   const otherPrefix: Route = { ...plain, name: "wrong prefix", match: { kind: "pattern", path: `/${names.join("/")}/{token}/{vm}` }, service: nothing("wrong path prefix") };
   const elsewhere: Route = { ...plain, name: "invalid url", match: { kind: "prefix", path: "/" }, service: nothing("invalid url") };
-  return { ...settings, routes: [...settings.routes, otherPrefix, elsewhere] };
+  return deepFreeze({ ...settings, routes: [...settings.routes, otherPrefix, elsewhere] });
 }

@@ -18,7 +18,7 @@ export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Serv
       const hint = suggestion(entry.service, declared);
       pass.mistake(pass.placeOf(entry, "service"), `unknown service "${entry.service}"${hint}`);
     }
-    noteWithoutEffect(entry, pass);
+    noteWithoutEffect(entry, service, pass);
     return entry.path.flatMap((path, index) => {
       const place = pass.placeOf(entry.path, index);
       const match = buildMatch(path, entry, place, pass);
@@ -112,7 +112,7 @@ function refuseDuplicate(match: PathMatch, place: number | null, seen: Map<strin
 }
 
 function checkMatch(match: PathMatch, entry: RouteEntry, pass: Pass): void {
-  for (const [index, source] of tokenSources(entry).entries()) {
+  for (const [index, source] of entry.token.entries()) {
     if (source.kind === "path" && !patternHas(match, "token")) {
       pass.mistake(pass.placeOf(entry.token, index), `token source "path" needs {token} in the path "${match.path}"`);
     }
@@ -149,8 +149,14 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
 function checkConsole(match: PathMatch, entry: RouteEntry, service: Service, pass: Pass): void {
   const place = pass.placeOf(entry, "service");
   if (entry.identity !== "vm") pass.mistake(place, `service "${service.name}" is found by a console token: the route needs "identity: vm"`);
+  if (entry.token.length === 0 && !patternHas(match, "token")) {
+    pass.mistake(place, `service "${service.name}" takes the token from the path: "${match.path}" needs {token}, or the route "token"`);
+  }
   if (!patternHas(match, "vm")) pass.mistake(place, `service "${service.name}" takes the virtual machine from the path: "${match.path}" needs {vm}`);
   if (pass.placeOf(entry, "websocket") !== null && !entry.websocket) pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" speaks nothing but WebSocket`);
+  if (entry.viewer && service.kind === "console" && service.apiPath.endsWith("/console")) {
+    pass.mistake(pass.placeOf(entry, "viewer"), `"viewer" shows screens: service "${service.name}" is a serial console`);
+  }
   if (entry.viewer && consolePrefix(match) === null) {
     pass.mistake(pass.placeOf(entry, "viewer"), `"viewer" needs a path that ends in /{token}/{vm}: "${match.path}"`);
   }
@@ -202,11 +208,19 @@ function noteUnusedServices(file: ConfigFile, declared: readonly string[], pass:
   }
 }
 
-function noteWithoutEffect(entry: RouteEntry, pass: Pass): void {
+function noteWithoutEffect(entry: RouteEntry, service: Service | undefined, pass: Pass): void {
+  if (service?.kind === "console") {
+    // The handshake at the Kubernetes API is ours alone, and has no body.
+    for (const key of ["upstreamPath", "host", "forwardToken", "bodyLimit", "buffering"] as const) {
+      const place = pass.placeOf(entry, key);
+      if (place !== null) pass.source.note(place, `"${key}" has no effect on a console`);
+    }
+    return;
+  }
   const forWebSocket = ["idleTimeout", "origins", "compressText", "closeAfterUpgrade"] as const;
   for (const key of forWebSocket) {
     const place = pass.placeOf(entry, key);
-    if (place !== null && !entry.websocket && entry.identity !== "vm") pass.source.note(place, `"${key}" has no effect without "websocket: true"`);
+    if (place !== null && !entry.websocket) pass.source.note(place, `"${key}" has no effect without "websocket: true"`);
   }
   if (entry.forwardToken && entry.token.length === 0) {
     pass.source.note(pass.placeOf(entry, "forwardToken"), "\"forwardToken\" has no effect on a route without \"token\"");

@@ -132,10 +132,11 @@ export const apiUrl: Shape<ApiUrl> = word("the URL of a Kubernetes API such as w
 export function parseApiPath(text: string): string {
   const missing = ["{namespace}", "{vmi_name}"].filter((name) => !text.includes(name));
   if (missing.length > 0) throw new Refusal(`an apiPath contains {namespace} and {vmi_name}: "${text}" lacks ${missing.join(" and ")}`);
-  const fixed = text.replaceAll("{namespace}", "").replaceAll("{vmi_name}", "");
+  const fixed = text.replaceAll("{namespace}", "name").replaceAll("{vmi_name}", "name");
   const other = /\{[^}]*\}|[{}]/.exec(fixed)?.[0];
   if (other !== undefined) throw new Refusal(`unknown variable ${other} in the apiPath "${text}" (known are {namespace} and {vmi_name})`);
-  if (!/^\/[A-Za-z0-9._~/-]*$/.test(fixed)) throw new Refusal(`expected a path such as /apis/.../{namespace}/.../{vmi_name}/vnc, found "${text}"`);
+  // Dot segments would take names away again.
+  if (!/^\/[A-Za-z0-9._~/-]*$/.test(fixed) || /\/\.{1,2}(?:\/|$)/.test(fixed)) throw new Refusal(`expected a path such as /apis/.../{namespace}/.../{vmi_name}/vnc, found "${text}"`);
   return text;
 }
 
@@ -146,11 +147,11 @@ export const secret: Shape<string> = {
   expects: "a secret",
   schema: { type: "string", minLength: 1 },
   read: (value, pass) => {
-    if (value.kind === "scalar" && typeof value.value === "string" && value.value !== "" && value.problem === undefined) return value.value;
-    const problem = value.kind === "scalar" ? value.problem : undefined;
+    // A variable that is not set stands there as written, and has been reported where that is a mistake.
+    if (value.kind === "scalar" && typeof value.value === "string" && value.value !== "") return value.value;
     const [variable] = value.kind === "scalar" ? value.variables ?? [] : [];
-    const empty = variable === undefined ? "expected a secret: a text that is not empty (in quotes if it looks like a number)" : `environment variable ${variable} is set but empty`;
-    pass.mistake(problem?.offset ?? value.offset, problem?.message ?? empty);
+    const wanted = "expected a secret: a text that is not empty (in quotes if it looks like a number)";
+    pass.mistake(value.offset, variable === undefined ? wanted : `environment variable ${variable} is set but empty`);
     return undefined;
   },
 };

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { createSecretKey } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { parseArgs, UsageError } from "../../src/cli/args.ts";
 import { command } from "../../src/cli/explain.ts";
-import { generateKeys, mintDesktopToken } from "../../src/token/mint.ts";
+import { generateKeys, mintDesktopToken, mintVmToken } from "../../src/token/mint.ts";
 
 const keys = generateKeys(2048);
 let directory: string;
@@ -135,5 +137,102 @@ routes:
     [["/x", "--client", "10.0.0.0/8"]], [["/filer", "--token", ""]], [["/container/t/6081/", "--token", "a/b"]], [["/container/t/6081/", "--token", ".."]],
   ])("calls %j wrong usage", async (argv) => {
     await expect(explain(...argv)).rejects.toThrow(UsageError);
+  });
+});
+
+describe("explain of a console", () => {
+  const SECRET = "strong-secret-of-32-bytes-and-no";
+  const ACCOUNT = "the-token-of-the-service-account";
+  const UPGRADE = ["--header", "Upgrade: websocket"];
+
+  function vmToken(vms: readonly string[] = ["ubuntu", "kali"], ttlS = 300, secret = SECRET): string {
+    return mintVmToken({ user: 7, lab: 1, labInstance: 12, namespace: "lab-12", vms, secret: createSecretKey(Buffer.from(secret)), ttlS });
+  }
+
+  /** Consoles below /vnc, with the viewer, and without it below /plain and /late (whose credentials are missing). */
+  async function explainConsole(...argv: string[]): Promise<{ exitCode: number; text: string }> {
+    const at = (name: string): string => join(directory, name);
+    writeFileSync(at("ca.crt"), rootCertificates[0] ?? "");
+    writeFileSync(at("account"), `${ACCOUNT}\n`);
+    writeFileSync(at("consoles.yaml"), `token: { vm: { secret: ${SECRET} } }
+services:
+  vnc: { kubernetes: "wss://api.example:6443", caFile: ${at("ca.crt")}, tokenFile: ${at("account")}, consolePolicy: preserve }
+  plain: { kubernetes: "ws://[::1]:8001" }
+  late: { kubernetes: "wss://api.example", caFile: ${at("absent.crt")}, tokenFile: ${at("account")} }
+routes:
+  - { path: "/vnc/{token}/{vm}", identity: vm, service: vnc, viewer: true }
+  - { path: "/plain/{token}/{vm}", identity: vm, service: plain, closeAfterUpgrade: true }
+  - { path: "/late/{token}/{vm}", identity: vm, service: late }
+`);
+    return explain(...argv, "--config", at("consoles.yaml"));
+  }
+
+  test("says what is asked of the Kubernetes API, without either token", async () => {
+    const token = vmToken();
+    const { exitCode, text } = await explainConsole(`/vnc/${token}/ubuntu`, ...UPGRADE, "--header", "Cookie: a=b");
+    expect(exitCode).toBe(0);
+    for (const line of [
+      "request   GET /vnc/[token]/ubuntu", "route     /vnc/{token}/{vm} (pattern match of \"/vnc/{token}/{vm}\")", "upgrade   WebSocket, bridged", "token     found in the path",
+      "target    wss://api.example:6443, virtual machine \"ubuntu\" in namespace \"lab-12\"",
+      "sends     GET /apis/subresources.kubevirt.io/v1/namespaces/lab-12/virtualmachineinstances/ubuntu/vnc?preserveSession=true HTTP/1.1",
+    ]) expect(text.split("\n")).toContain(line);
+    expect(text).toMatch(/identity {2}virtual machines of lab-12: "ubuntu", "kali", token [0-9a-f]{8}, expires in (300|299) s\n/);
+    expect(text.split("\n").map((line) => line.trim())).toEqual(expect.arrayContaining([
+      "Host: api.example:6443", "Authorization: Bearer [service account token]", "Upgrade: websocket", "Sec-WebSocket-Protocol: plain.kubevirt.io",
+    ]));
+    for (const secret of [token, ACCOUNT, SECRET, "a=b"]) expect(text).not.toContain(secret);
+  });
+
+  test("shows no credentials where none are sent", async () => {
+    const { exitCode, text } = await explainConsole(`/plain/${vmToken()}/kali`, ...UPGRADE);
+    expect(exitCode).toBe(0);
+    expect(text).toContain("target    ws://[::1]:8001, virtual machine \"kali\"");
+    expect(text).toContain("service   plain, consoles at [::1]:8001/apis/");
+    expect(text).toContain("Host: [::1]:8001");
+    expect(text).not.toContain("Authorization");
+  });
+
+  test("puts a token given by flag into the path, and does not show it", async () => {
+    const token = vmToken();
+    const { exitCode, text } = await explainConsole("/vnc/TOKEN/ubuntu", "--token", token, ...UPGRADE);
+    expect([exitCode, text.includes("virtual machine \"ubuntu\""), text.includes(token)]).toEqual([0, true, false]);
+  });
+
+  test("says that a page gets the viewer, with the token that a console needs", async () => {
+    const page = ["--header", "Accept: text/html,*/*"];
+    expect(await explainConsole(`/vnc/${vmToken()}/ubuntu`, ...page)).toMatchObject({ exitCode: 0, text: expect.stringContaining("answer    200, the embedded viewer\n") });
+    expect(await explainConsole(`/vnc/${vmToken()}/debian`, ...page)).toMatchObject({ exitCode: 1, text: expect.stringContaining("answer    403 forbidden: ") });
+    expect(await explainConsole("/vnc/bad/ubuntu", ...page)).toMatchObject({ exitCode: 1, text: expect.stringContaining("answer    401 unauthorized: malformed token") });
+    expect((await explainConsole("/vnc/_viewer/client.js")).text).toMatch(/route {5}\/vnc\/_viewer\/\{file\*\}[^]*answer {4}/);
+  });
+
+  test("says that anything else without an upgrade is 426, before it looks at the token, as serve does", async () => {
+    const hint = "answer    426 upgrade required: a console is a WebSocket (add --header 'Upgrade: websocket')\n";
+    for (const path of [`/vnc/${vmToken()}/ubuntu`, "/vnc/bad/ubuntu"]) expect(await explainConsole(path)).toMatchObject({ exitCode: 1, text: expect.stringContaining(hint) });
+    // This route has no viewer for anyone.
+    expect((await explainConsole(`/plain/${vmToken()}/ubuntu`, "--header", "Accept: text/html")).text).toContain(hint);
+  });
+
+  test.each<[string, () => string[], string]>([
+    ["a machine that the token does not list", () => [`/vnc/${vmToken()}/debian`], "403 forbidden: the token does not list the virtual machine \"debian\""],
+    ["a machine of a token that lists none", () => [`/vnc/${vmToken([])}/ubuntu`], "403 forbidden: the token does not list the virtual machine \"ubuntu\""],
+    ["a name that is none, although it is listed", () => [`/vnc/${vmToken(["UBUNTU"])}/UBUNTU`], "403 forbidden: not a name of a virtual machine"],
+    ["a name that would be another path", () => [`/vnc/${vmToken(["..%2fx"])}/..%2fx`], "400 bad request: ambiguous path"],
+    ["a malformed token", () => ["/vnc/bad/ubuntu"], "401 unauthorized: malformed token"],
+    ["an expired token", () => [`/vnc/${vmToken(["ubuntu"], -1)}/ubuntu`], "401 unauthorized: token has expired"],
+    ["a token of somebody else", () => [`/vnc/${vmToken(["ubuntu"], 300, "another-secret-that-has-32-bytes")}/ubuntu`], "401 unauthorized: bad signature"],
+    ["a desktop's token", () => [`/vnc/${token("10.1.2.3")}/ubuntu`], "401 unauthorized: token algorithm is not HS256"],
+    ["a foreign origin", () => [`/vnc/${vmToken()}/ubuntu`, "--header", "Origin: https://evil.example"], "403 forbidden: origin refused"],
+    ["a path of another length", () => [`/vnc/${vmToken()}/ubuntu/more`], "404 not found: no route matches the path"],
+  ])("says why %s is refused", async (_what, argv, answer) => {
+    const { exitCode, text } = await explainConsole(...argv(), ...UPGRADE);
+    expect(text).toContain(`answer    ${answer}`);
+    expect(exitCode).toBe(1);
+  });
+
+  test("names the file of the service account that is missing", async () => {
+    const { exitCode, text } = await explainConsole(`/late/${vmToken()}/ubuntu`, ...UPGRADE);
+    expect(text).toContain(`answer    503 service unavailable: cannot load service account CA ${join(directory, "absent.crt")}: ENOENT`);
+    expect([exitCode, text.includes(ACCOUNT)]).toEqual([1, false]);
   });
 });

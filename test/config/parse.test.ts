@@ -109,9 +109,9 @@ describe("a mistake in a service", () => {
     ["▸{ target: desktop }", "missing key \"port\": a port number, a name of \"ports\", or \"path\""],
     ["{ target: ▸dektop, port: 1 }", "expected \"desktop\", found \"dektop\" (did you mean \"desktop\"?)"],
     ["{ ▸txt: a }", "unknown key \"txt\" (did you mean \"text\"?)"],
-    ["▸{}", "expected a map with one of the keys url, host, target, text, directory"],
+    ["▸{}", "expected a map with one of the keys url, host, target, kubernetes, text, directory"],
     ["{ url: \"http://a\", ▸text: b }", "unknown key \"text\" (known are url)"],
-    ["▸http://web", "expected a map with one of the keys url, host, target, text, directory, found \"http://web\""],
+    ["▸http://web", "expected a map with one of the keys url, host, target, kubernetes, text, directory, found \"http://web\""],
   ])("%s is reported with its place", (service, mistake) => {
     const asking = "token: { desktop: { signingPublicKeys: [a], payloadPrivateKey: b } }\n";
     const { text, place } = marked(`services:\n s: ${service}\nroutes:\n - { path: /, service: s, token: [query] }\n${asking}`);

@@ -70,6 +70,33 @@ describe("a pattern", () => {
   });
 });
 
+describe("a pattern of consoles", () => {
+  const router = new Router([
+    route("pattern", "/{token}/{vm}"), route("pattern", "/labs/ws/{token}/{vm}"), route("pattern", "/labs/ws/_viewer/{file*}"), route("pattern", "/by-name/{vm}"), route("exact", "/healthz"),
+  ]);
+
+  test("takes the token and the virtual machine", () => {
+    expect(router.match("/abc.def/ubuntu-22.04")).toMatchObject({ pathToken: "abc.def", pathVm: "ubuntu-22.04", pathPort: null, rest: null });
+    expect(router.match("/labs/ws/abc/kali")).toMatchObject({ pathToken: "abc", pathVm: "kali" });
+    expect(router.match("/by-name/kali")).toMatchObject({ pathToken: null, pathVm: "kali" });
+  });
+
+  test.each(["/", "/t", "/t/", "//vm", "/t/vm/", "/t/vm/x", "/labs", "/labs/ws/t", "/labs/ws/t/", "/labs/ws//vm", "/labs/ws/t/vm/", "/labs/ws/t/vm/x", "/by-name/"])(
+    "does not take %p: a wrong number of segments, or an empty one", (path) => {
+      expect(router.match(path)).toBeNull();
+    });
+
+  test("leaves what is encoded as it came: the name is judged by who puts it into a URL", () => {
+    for (const vm of ["..%2fx", "%2e%2e", "a%20b", "ubuntu;x"]) expect(router.match(`/t/${vm}`)).toMatchObject({ pathVm: vm });
+  });
+
+  test("stands back behind the viewer's files and exact paths", () => {
+    expect(["/labs/ws/_viewer/client.js", "/labs/ws/_viewer/", "/labs/ws/_viewers/vm", "/healthz"].map((path) => nameOf(router, path))).toEqual([
+      "pattern /labs/ws/_viewer/{file*}", "pattern /labs/ws/_viewer/{file*}", "pattern /labs/ws/{token}/{vm}", "exact /healthz",
+    ]);
+  });
+});
+
 describe("the most specific rule wins", () => {
   const routes = [
     route("prefix", "/"), route("prefix", "/terminals/"), route("prefix", "/terminals"),
@@ -123,11 +150,11 @@ describe("against a model that tries every rule", () => {
   }
 
   test("a pattern takes what its regular expression takes", () => {
-    const part = fc.constantFrom("a", "b", "{token}", "{port}");
+    const part = fc.constantFrom("a", "b", "{token}", "{port}", "{vm}");
     const pattern = fc.tuple(fc.array(part, { minLength: 1, maxLength: 4 }), fc.boolean())
       .map(([parts, rest]) => `/${[...parts, ...(rest ? ["{path*}"] : [])].join("/")}`);
     fc.assert(fc.property(pattern, path, (text, asked) => {
-      const source = text.replace(/\/\{path\*\}$/, "(?:/(?<rest>.*))?").replace(/\{(token|port)\}/g, "[^/]+");
+      const source = text.replace(/\/\{path\*\}$/, "(?:/(?<rest>.*))?").replace(/\{(token|port|vm)\}/g, "[^/]+");
       const match = new Router([route("pattern", text)]).match(asked);
       expect(match !== null).toBe(new RegExp(`^${source}$`).test(asked));
     }), { numRuns: 2000 });

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { mintDesktopToken } from "../../src/token/mint.ts";
+import { createHmac, createSecretKey } from "node:crypto";
+import { mintDesktopToken, mintVmToken, signHmacToken } from "../../src/token/mint.ts";
 import { openHash } from "../../src/token/decrypt.ts";
 import { verifyToken } from "../../src/token/verify.ts";
+import { VmTokens } from "../../src/token/vm-token.ts";
 import { sampleKeys } from "./sample-keys.ts";
 
 const NOW = 1_800_000_000_789;
@@ -26,6 +28,36 @@ describe("mintDesktopToken", () => {
     const { signingPrivate, payloadPublic } = sampleKeys(2048);
     const mint = () => mintDesktopToken({ host: "pod", signingPrivateKey: signingPrivate, payloadPublicKey: payloadPublic, ttlS: 60, now: () => NOW });
     expect(mint()).not.toBe(mint());
+  });
+});
+
+describe("mintVmToken", () => {
+  const secret = createSecretKey(Buffer.from("strong-secret-of-32-bytes-and-no"));
+  const request = { user: 7, lab: "algebra", labInstance: 12, namespace: "lab-12", vms: ["ubuntu", "kali"], secret, ttlS: 3600, now: () => NOW };
+
+  test("makes the payload that the platform makes, with a fraction in exp", () => {
+    const [header = "", payload = ""] = mintVmToken(request).split(".").map((part) => Buffer.from(part, "base64url").toString());
+    expect(JSON.parse(header)).toEqual({ alg: "HS256", typ: "JWT" });
+    expect(JSON.parse(payload)).toEqual({
+      id: 7, exp: 1_800_003_600.789, lab_instance: { lab_id: "algebra", lab_instance_id: 12, namespace_name: "lab-12", allowed_vmi_names: ["ubuntu", "kali"] },
+    });
+  });
+
+  test("makes tokens that are believed for as long as they were made for", () => {
+    const at = (now: number) => new VmTokens(["HS256"], { key: secret }, () => now);
+    expect(at(NOW + 3_599_999).identify(mintVmToken(request))).toMatchObject({ namespace: "lab-12", vms: ["ubuntu", "kali"] });
+    expect(() => at(NOW + 3_600_000).identify(mintVmToken(request))).toThrow("token has expired");
+  });
+
+  test("makes no check of names: tests mint bad ones", () => {
+    const payload = mintVmToken({ ...request, namespace: "../..", vms: ["a/b"] }).split(".")[1] ?? "";
+    expect(JSON.parse(Buffer.from(payload, "base64url").toString())).toMatchObject({ lab_instance: { namespace_name: "../..", allowed_vmi_names: ["a/b"] } });
+  });
+
+  test.each(["HS256", "HS384", "HS512"])("signs any claims with %s", (alg) => {
+    const [header = "", payload, signature] = signHmacToken({ a: 1 }, secret, alg).split(".");
+    expect(JSON.parse(Buffer.from(header, "base64url").toString())).toEqual({ alg, typ: "JWT" });
+    expect(signature).toBe(createHmac(`sha${alg.slice(2)}`, secret).update(`${header}.${payload}`).digest("base64url"));
   });
 });
 
