@@ -246,3 +246,11 @@ ${routes}`;
     }
   });
 });
+
+test("the viewer on a serial console is reported, because noVNC shows screens", () => {
+  const { text, place } = marked(`token: { vm: { secret: a } }
+services: { serial: { kubernetes: "wss://api", apiPath: "/{namespace}/{vmi_name}/console" } }
+routes: [{ path: "/{token}/{vm}", identity: vm, service: serial, viewer: ▸true }]
+`);
+  expect(mistakesOf(text)).toEqual([`${place}: "viewer" shows screens: service "s" is a serial console`]);
+});

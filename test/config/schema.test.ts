@@ -80,7 +80,7 @@ describe("the JSON Schema of consoles", () => {
 
   test("accepts every key with a good value, as the validator does", () => {
     const text = withConsole(
-      "{ kubernetes: \"wss://[fd00::1]:443\", apiPath: \"/{namespace}/{vmi_name}/console\", caFile: a, tokenFile: b, consolePolicy: preserve }",
+      "{ kubernetes: \"wss://[fd00::1]:443\", apiPath: \"/{namespace}/{vmi_name}/vnc\", caFile: a, tokenFile: b, consolePolicy: preserve }",
       "{ path: \"/{token}/{vm}\", identity: vm, service: s, viewer: true, closeAfterUpgrade: \"${A:-true}\", origins: any }",
     );
     expect(mistakesOf(text)).toEqual([]);
