@@ -8,7 +8,7 @@ import type { Command, Io } from "./command.ts";
 
 export const command: Command = {
   name: "demo",
-  summary: "Shows the router at work: two demo desktops, a stand-in control plane and a page for the browser.",
+  summary: "Shows the router at work: demo desktops and virtual machines, a stand-in control plane, and a page for it all.",
   spec: {
     flags: [
       {
@@ -44,7 +44,7 @@ function stopSignal(): Promise<void> {
   });
 }
 
-function banner({ url, controlPlanePort, websitePort, directory }: Demo): string {
+function banner({ url, consoleUrl, controlPlanePort, websitePort, kubernetesPort, directory }: Demo): string {
   return `
 route-gateway demo is running
 
@@ -55,10 +55,15 @@ route-gateway demo is running
             upload a big file: pause it, go on, compare the hashes
             open a second tab; log in as bob in a private window
             watch the desktop token: it lives 60 s and is refreshed before
+            open the console of a virtual machine: ubuntu runs, backup does not, kali is bob's
             curl ${url}healthz
 
+  console   of ubuntu at once, without a login; this address is good for an hour:
+${consoleUrl}
+
   parts     router ${new URL(url).host}, control plane 127.0.0.1:${controlPlanePort} (behind /API),
-            website 127.0.0.1:${websitePort} (behind /), desktops on 127.0.1.1, 127.0.1.2
+            website 127.0.0.1:${websitePort} (behind /), desktops on 127.0.1.1, 127.0.1.2,
+            Kubernetes API 127.0.0.1:${kubernetesPort} (behind /consoles)
   keys      ${directory} (removed at the end)
 
 Ctrl-C stops everything and leaves nothing behind.

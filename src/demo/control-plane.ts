@@ -6,20 +6,25 @@
 //   GET  /API/composer/progress              Bearer user token     -> what launchdesktop is doing
 //   POST /API/composer/refreshdesktoptoken   Bearer user token     -> {desktopToken}
 //   POST /API/composer/stopdesktop           Bearer user token
+//   GET  /API/consoles                       Bearer user token     -> {machines}: all of them, and whose they are
+//   POST /API/consoles/token                 Bearer user token     -> {consoleToken} for one's own machines
 //   GET  /API/version
 //
 // Every answer is {status, result} or {status, message}.
 
-import { Hono, type Context } from "hono";
+import { Hono, type Context, type MiddlewareHandler } from "hono";
 import { SignJWT, generateKeyPair, jwtVerify } from "jose";
 import type { Cluster } from "./cluster.ts";
 import type { Pod } from "./pod.ts";
+import { DEMO_NAMESPACE, type MachineEntry, MACHINES } from "./vm/machines.ts";
 
 export type ControlPlaneOptions = {
   readonly cluster: Cluster;
   readonly version: string;
   /** A desktop token for the pod at `host`, good for `ttlS` seconds. */
   readonly mintToken: (host: string, ttlS: number) => string | Promise<string>;
+  /** A console token for `vms` of the demo's namespace. */
+  readonly mintConsoleToken: (user: string, vms: readonly string[], ttlS: number) => string;
   readonly desktopTokenTtlS?: number;
   readonly pollIntervalMs?: number;
 };
@@ -31,6 +36,7 @@ const PASSWORDS: Readonly<Record<string, string>> = { alice: "alice", bob: "bob"
 
 /** Short, so that one sees the refresh at work. */
 export const DESKTOP_TOKEN_TTL_S = 60;
+const CONSOLE_TOKEN_TTL_S = 600;
 const USER_TOKEN_TTL = "12h";
 const POLL_INTERVAL_MS = 250;
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -82,13 +88,9 @@ function controlPlaneApp(options: ControlPlaneOptions, userTokens: UserTokens): 
     return succeed(context, { user, userToken: await userTokens.mint(user) });
   });
 
-  app.use("/API/composer/*", async (context, next) => {
-    const token = context.req.header("authorization")?.match(/^Bearer (\S+)$/i)?.[1];
-    const user = token && await userTokens.verify(token).catch(() => null);
-    if (!user) return fail(context, 401, "log in first");
-    context.set("user", user);
-    return next();
-  });
+  const authorize = authorizer(userTokens);
+  app.use("/API/composer/*", authorize);
+  app.use("/API/consoles/*", authorize);
   app.post("/API/composer/launchdesktop", async (context) =>
     succeed(context, await desktops.launch(context.get("user"))));
   app.get("/API/composer/progress", (context) => succeed(context, desktops.progress(context.get("user"))));
@@ -100,7 +102,30 @@ function controlPlaneApp(options: ControlPlaneOptions, userTokens: UserTokens): 
     await options.cluster.delete(context.get("user"));
     return succeed(context, { stopped: true });
   });
+
+  app.get("/API/consoles", (context) =>
+    succeed(context, { namespace: DEMO_NAMESPACE, machines: MACHINES.map(describeMachine) }));
+  app.post("/API/consoles/token", (context) => {
+    const user = context.get("user");
+    const vms = MACHINES.filter(({ owner }) => owner === user).map(({ name }) => name);
+    const consoleToken = options.mintConsoleToken(user, vms, CONSOLE_TOKEN_TTL_S);
+    return succeed(context, { consoleToken, vms, expiresInS: CONSOLE_TOKEN_TTL_S });
+  });
   return app;
+}
+
+function authorizer(userTokens: UserTokens): MiddlewareHandler<{ Variables: { user: string } }> {
+  return async (context, next) => {
+    const token = context.req.header("authorization")?.match(/^Bearer (\S+)$/i)?.[1];
+    const user = token && await userTokens.verify(token).catch(() => null);
+    if (!user) return fail(context, 401, "log in first");
+    context.set("user", user);
+    return next();
+  };
+}
+
+function describeMachine({ name, owner, about, look }: MachineEntry) {
+  return { name, owner, about, state: look === null ? "Stopped" : "Running" };
 }
 
 async function authenticate(request: Request): Promise<string | null> {

@@ -1,4 +1,4 @@
-// A 5x7 pixel font for the demo desktop's picture: capitals, digits and the punctuation of a keyboard.
+// A 5x7 pixel font for the demo's pictures: the printable characters of ASCII.
 // Each glyph is seven base-32 digits, one row each, the leftmost pixel in the highest bit.
 
 export const GLYPH_WIDTH = 5;
@@ -16,11 +16,21 @@ const GLYPHS: Readonly<Record<string, string>> = {
   "I": "e44444e", "J": "72222ic", "K": "hikokih", "L": "ggggggv", "M": "hrllhhh", "N": "hhpljhh", "O": "ehhhhhe",
   "P": "uhhuggg", "Q": "ehhhlid", "R": "uhhukih", "S": "fgge11u", "T": "v444444", "U": "hhhhhhe", "V": "hhhhha4",
   "W": "hhhllla", "X": "hha4ahh", "Y": "hhha444", "Z": "v1248gv", "[": "e88888e", "\\": "0g84210", "]": "e22222e",
-  "_": "000000v",
+  "^": "4ah0000", "_": "000000v", "`": "8420000",
+  "a": "00e1fhf", "b": "ggmphhu", "c": "00eghhe", "d": "11djhhf", "e": "00ehvge", "f": "698s888", "g": "fhhhf1e",
+  "h": "ggmphhh", "i": "40c444e", "j": "20622ic", "k": "ggikoki", "l": "c44444e", "m": "00qllhh", "n": "00mphhh",
+  "o": "00ehhhe", "p": "uhhhugg", "q": "fhhhf11", "r": "00mpggg", "s": "00ege1u", "t": "88s8896", "u": "00hhhjd",
+  "v": "00hhha4", "w": "00hhlla", "x": "00ha4ah", "y": "hhhhf1e", "z": "00v248v", "{": "2448442", "|": "4444444",
+  "}": "8442448", "~": "008l200",
 };
 
-/** The seven rows of a character, each a 5-bit number; lower case is drawn as capitals, what is unknown as a box. */
+/** How many rows a character hangs lower than the others. */
+export function descent(character: string): number {
+  return "gpqy".includes(character) ? 2 : 0;
+}
+
+/** The seven rows of a character, each a 5-bit number; what is unknown is drawn as a box. */
 export function glyphRows(character: string): readonly number[] {
-  const rows = GLYPHS[character.toUpperCase()] ?? UNKNOWN;
+  const rows = GLYPHS[character] ?? UNKNOWN;
   return Array.from(rows, (digit) => parseInt(digit, 32));
 }

@@ -2,7 +2,7 @@
 // sockets or time. Everything is clipped to the picture: no coordinate is wrong, it is only out of sight.
 
 import { crc32, deflateSync } from "node:zlib";
-import { GLYPH_HEIGHT, GLYPH_WIDTH, glyphRows } from "./font.ts";
+import { descent, GLYPH_HEIGHT, GLYPH_WIDTH, glyphRows } from "./font.ts";
 
 export type Color = readonly [red: number, green: number, blue: number];
 
@@ -56,7 +56,7 @@ export class Picture {
   text(left: number, top: number, text: string, color: Color, scale = 1): void {
     let x = left;
     for (const character of text) {
-      this.#glyph(x, top, character, color, scale);
+      this.#glyph(x, top + descent(character) * scale, character, color, scale);
       x += (GLYPH_WIDTH + 1) * scale;
     }
   }

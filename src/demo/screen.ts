@@ -8,11 +8,10 @@
 import { encodePng } from "./picture.ts";
 import { SCENE_HEIGHT, SCENE_WIDTH, Scene } from "./scene.ts";
 import { refuse, type PodService, type Session, type Socket } from "./service.ts";
+import { Tiles } from "./tiles.ts";
 
 export const TILE_WIDTH = 32;
 export const TILE_HEIGHT = 20;
-const COLUMNS = SCENE_WIDTH / TILE_WIDTH;
-const ROWS = SCENE_HEIGHT / TILE_HEIGHT;
 const TILE_BYTES = TILE_WIDTH * TILE_HEIGHT * 3;
 const FRAME_INTERVAL_MS = 100;
 /** Input is answered sooner than the next frame is due, but not more often than this. */
@@ -22,11 +21,8 @@ const UNSENT_LIMIT_BYTES = 1024 ** 2;
 
 export class Screen {
   readonly #scene: Scene;
-  readonly #last = new Uint8Array(SCENE_WIDTH * SCENE_HEIGHT * 3);
-  /** Which paint changed each tile last; compared with what a client has seen. */
-  readonly #changed = new Uint32Array(COLUMNS * ROWS).fill(1);
+  readonly #tiles: Tiles;
   readonly #clients = new Map<Socket, { seen: number }>();
-  #paints = 1;
   #timer: Timer | null = null;
   #paintedAtMs = 0;
 
@@ -36,6 +32,7 @@ export class Screen {
     private readonly now: () => number = Date.now,
   ) {
     this.#scene = new Scene(owner, address);
+    this.#tiles = new Tiles(this.#scene.picture, TILE_WIDTH, TILE_HEIGHT);
   }
 
   /** The service on the WebSocket port. */
@@ -93,26 +90,18 @@ export class Screen {
   #frame(): void {
     this.#paintedAtMs = this.now();
     this.#scene.paint(new Date(this.#paintedAtMs));
-    this.#markChanges();
+    this.#tiles.look(this.#scene.picture);
     for (const [socket, client] of this.#clients) {
       if (socket.getBufferedAmount() > UNSENT_LIMIT_BYTES) continue;
       const frame = this.#tilesSince(client.seen);
-      client.seen = this.#paints;
+      client.seen = this.#tiles.looks;
       if (frame) socket.sendBinary(frame);
     }
   }
 
-  #markChanges(): void {
-    const { rgb } = this.#scene.picture;
-    this.#paints++;
-    for (let tile = 0; tile < COLUMNS * ROWS; tile++) {
-      if (rowsOf(tile).some((at) => differs(rgb, this.#last, at))) this.#changed[tile] = this.#paints;
-    }
-    this.#last.set(rgb);
-  }
-
   #tilesSince(seen: number): Uint8Array<ArrayBuffer> | null {
-    const tiles = [...this.#changed.keys()].filter((tile) => this.#changed[tile]! > seen);
+    const { changed } = this.#tiles;
+    const tiles = [...changed.keys()].filter((tile) => changed[tile]! > seen);
     if (tiles.length === 0) return null;
     const frame = new Uint8Array(3 + tiles.length * (2 + TILE_BYTES));
     frame.set([1, tiles.length >> 8, tiles.length & 255]);
@@ -122,31 +111,15 @@ export class Screen {
   }
 
   #writeTile(frame: Uint8Array, offset: number, tile: number): number {
-    frame.set([tile % COLUMNS, Math.floor(tile / COLUMNS)], offset);
+    const { columns, rgb } = this.#tiles;
+    frame.set([tile % columns, Math.floor(tile / columns)], offset);
     let at = offset + 2;
-    for (const row of rowsOf(tile)) {
-      frame.set(this.#last.subarray(row, row + TILE_WIDTH * 3), at);
+    for (const row of this.#tiles.rowsOf(tile)) {
+      frame.set(rgb.subarray(row, row + TILE_WIDTH * 3), at);
       at += TILE_WIDTH * 3;
     }
     return at;
   }
-}
-
-/** Where the pixel rows of a tile start in the picture; computed once, as every frame asks for all of them. */
-const TILE_ROWS = Array.from({ length: COLUMNS * ROWS }, (_, tile) => {
-  const left = (tile % COLUMNS) * TILE_WIDTH;
-  const top = Math.floor(tile / COLUMNS) * TILE_HEIGHT;
-  return Array.from({ length: TILE_HEIGHT }, (_unused, row) => ((top + row) * SCENE_WIDTH + left) * 3);
-});
-
-function rowsOf(tile: number): readonly number[] {
-  return TILE_ROWS[tile]!;
-}
-
-function differs(one: Uint8Array, other: Uint8Array, at: number): boolean {
-  const end = at + TILE_WIDTH * 3;
-  for (let index = at; index < end; index++) if (one[index] !== other[index]) return true;
-  return false;
 }
 
 type Input =

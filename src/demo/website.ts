@@ -3,6 +3,7 @@
 
 import appScript from "./page/app.js" with { type: "text" };
 import apiScript from "./page/api.js" with { type: "text" };
+import consolesScript from "./page/consoles.js" with { type: "text" };
 import hashWorkerScript from "./page/hash-worker.js" with { type: "text" };
 import iconSvg from "./page/icon.svg" with { type: "text" };
 import indexHtml from "./page/index.html" with { type: "text" };
@@ -24,8 +25,11 @@ const FILES: ReadonlyMap<string, readonly [type: string, text: string]> = new Ma
   ["/", ["text/html; charset=utf-8", indexHtml as unknown as string]],
   ["/style.css", ["text/css; charset=utf-8", styleCss]],
   ["/icon.svg", ["image/svg+xml", iconSvg]],
+  // The router's own pages name no icon, and browsers ask for this one then.
+  ["/favicon.ico", ["image/svg+xml", iconSvg]],
   ["/api.js", [JAVASCRIPT, apiScript]],
   ["/app.js", [JAVASCRIPT, appScript]],
+  ["/consoles.js", [JAVASCRIPT, consolesScript]],
   ["/hash-worker.js", [JAVASCRIPT, hashWorkerScript]],
   ["/screen.js", [JAVASCRIPT, screenScript]],
   ["/sha256.js", [JAVASCRIPT, sha256Script]],

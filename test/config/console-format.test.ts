@@ -252,5 +252,5 @@ test("the viewer on a serial console is reported, because noVNC shows screens", 
 services: { serial: { kubernetes: "wss://api", apiPath: "/{namespace}/{vmi_name}/console" } }
 routes: [{ path: "/{token}/{vm}", identity: vm, service: serial, viewer: ▸true }]
 `);
-  expect(mistakesOf(text)).toEqual([`${place}: "viewer" shows screens: service "s" is a serial console`]);
+  expect(mistakesOf(text)).toEqual([`${place}: "viewer" shows screens: service "serial" is a serial console`]);
 });

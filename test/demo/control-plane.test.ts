@@ -21,6 +21,7 @@ beforeEach(async () => {
   controlPlane = await startControlPlane({
     cluster, version: "1.2.3", pollIntervalMs: 5, desktopTokenTtlS: 60,
     mintToken: (host, ttlS) => `token ${++minted} for ${host}, ${ttlS} s`,
+    mintConsoleToken: (user, vms, ttlS) => `console token of ${user} for ${vms.join(" and ")}, ${ttlS} s`,
   });
 });
 
@@ -129,5 +130,34 @@ describe("demo control plane", () => {
 
   test("answers 404 in JSON for what it does not know", async () => {
     expect((await call("GET", "/nothing")).status).toBe(404);
+  });
+
+  test("lists all machines, with whose they are and which of them run", async () => {
+    const { result } = await call("GET", "/consoles", { token: await logIn("bob") });
+    expect(result).toMatchObject({
+      namespace: "demo",
+      machines: [
+        { name: "ubuntu", owner: "alice", state: "Running" }, { name: "kali", owner: "bob", state: "Running" },
+        { name: "backup", owner: "alice", state: "Stopped" },
+      ],
+    });
+  });
+
+  test.each([
+    ["alice", ["ubuntu", "backup"]], ["bob", ["kali"]],
+  ])("gives %s a console token for their own machines, for ten minutes", async (user, vms) => {
+    const { result } = await call("POST", "/consoles/token", { token: await logIn(user) });
+    const consoleToken = `console token of ${user} for ${vms.join(" and ")}, 600 s`;
+    expect(result).toEqual({ consoleToken, vms, expiresInS: 600 });
+  });
+
+  test("takes no wishes for other machines", async () => {
+    const { result } = await call("POST", "/consoles/token", { token: await logIn("bob"), body: { vms: ["ubuntu"], user: "alice" } });
+    expect(result["vms"]).toEqual(["kali"]);
+  });
+
+  test.each([["GET", "/consoles"], ["POST", "/consoles/token"]])("refuses %s %s without a good user token", async (method, path) => {
+    expect((await call(method, path)).status).toBe(401);
+    expect((await call(method, path, { token: "a.b.c" })).status).toBe(401);
   });
 });

@@ -152,6 +152,69 @@ describe("demo through the router", () => {
   });
 });
 
+describe("demo's consoles through the router", () => {
+  type ConsoleToken = { consoleToken: string };
+  const html = { Accept: "text/html" };
+  let token: string;
+  beforeAll(async () => {
+    token = (await callApi<ConsoleToken>(demo.url, "/consoles/token", { token: alice.userToken })).consoleToken;
+  });
+
+  const get = (path: string, headers: Record<string, string> = {}) => fetch(new URL(path, demo.url), { headers });
+  /** How the console at `path` ends, for one that is refused. */
+  const ending = async (path: string) => (await dial(path)).closed;
+
+  test("a machine of one's own speaks RFB", async () => {
+    const vm = await dial(`/consoles/${token}/ubuntu`);
+    expect(Buffer.from(await vm.nextBinary()).toString()).toBe("RFB 003.008\n");
+  });
+
+  test("a browser gets the viewer, anything else is told to upgrade", async () => {
+    const page = await get(`/consoles/${token}/ubuntu`, html);
+    expect([page.status, page.headers.get("content-type")]).toEqual([200, "text/html; charset=utf-8"]);
+    expect((await get("/consoles/_viewer/client.js")).status).toBe(200);
+    expect((await get(`/consoles/${token}/ubuntu`)).status).toBe(426);
+  });
+
+  test("a machine of somebody else is refused, as a page and as a socket", async () => {
+    expect((await get(`/consoles/${token}/kali`, html)).status).toBe(403);
+    expect(await ending(`/consoles/${token}/kali`)).toEqual({ code: 1000, reason: "invalid token" });
+  });
+
+  test("a stopped machine says so", async () => {
+    expect(await ending(`/consoles/${token}/backup`)).toEqual({ code: 1011, reason: "not running" });
+  });
+
+  test("a desktop token opens no console, and a console token no desktop", async () => {
+    expect((await get(`/consoles/${alice.desktopToken}/ubuntu`, html)).status).toBe(401);
+    expect((await get(`/consoles/${alice.userToken}/ubuntu`, html)).status).toBe(401);
+    expect((await pod("/spawner", token)).status).toBe(401);
+  });
+
+  test("a page of another origin opens no console", async () => {
+    const url = new URL(`/consoles/${token}/ubuntu`, demo.url).href.replace("http", "ws");
+    open.push(await connect(url, { Origin: new URL(demo.url).origin }));
+    await expect(connect(url, { Origin: "http://evil.test" })).rejects.toThrow();
+  });
+
+  test("the desktops' routes stay as they are", async () => {
+    expect(await (await get("/")).text()).toContain("<title>route-gateway demo</title>");
+    // Three segments, and none of a console's.
+    const elsewhere = await get("/one/two/three");
+    expect([elsewhere.status, await elsewhere.text()]).toEqual([404, "not found\n"]);
+    expect((await get("/API/version")).status).toBe(200);
+    expect((await get("/consoles")).status).toBe(404);
+    expect(await (await get("/consoles.js")).text()).toContain("ConsolesPane");
+  });
+
+  test("the printed address opens ubuntu for whoever has it, and nothing else", async () => {
+    expect((await get(demo.consoleUrl, html)).status).toBe(200);
+    expect((await get(demo.consoleUrl.replace(/ubuntu$/, "backup"), html)).status).toBe(403);
+    const { exp } = JSON.parse(Buffer.from(demo.consoleUrl.split(".").at(-2)!, "base64url").toString()) as { exp: number };
+    expect(exp - Date.now() / 1000).toBeWithin(3000, 3601);
+  });
+});
+
 describe("demo's desktop token", () => {
   test("ends when it says so, and a refreshed one works", async () => {
     const short = await startDemo({ httpListen: "127.0.0.1:0", podDelayMs: 0, desktopTokenTtlS: 2 });
@@ -186,11 +249,15 @@ describe("demo as a whole", () => {
     const files = readdirSync(second.directory);
     expect(files.length).toBe(2);
     for (const file of files) expect(statSync(join(second.directory, file)).mode & 0o077).toBe(0);
+    const vm = await connect(second.consoleUrl.replace("http", "ws"));
+    await vm.nextBinary();
     await Promise.all([second.stop(), second.stop()]);
+    await vm.closed;
 
     expect(existsSync(second.directory)).toBe(false);
     const addresses = [
       second.url, `http://127.0.0.1:${second.controlPlanePort}/`, `http://127.0.0.1:${second.websitePort}/`,
+      `http://127.0.0.1:${second.kubernetesPort}/`,
       `http://${data.address}:6081/`, `http://${data.address}:29783/`,
     ];
     for (const address of addresses) await expect(fetch(address)).rejects.toThrow();

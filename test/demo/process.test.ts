@@ -37,6 +37,8 @@ describe("route-gateway demo", () => {
       if (!url) throw new Error(`no URL was printed: ${output}${await new Response(child.stderr).text()}`);
       expect(readdirSync(temporary).length).toBe(1);
       expect((await fetch(url)).status).toBe(200);
+      const consoleUrl = output.match(/^http:\S+\/consoles\/\S+\/ubuntu$/m)?.[0] ?? "";
+      expect((await fetch(consoleUrl, { headers: { Accept: "text/html" } })).status).toBe(200);
 
       const headers = await logIn(url);
       const launch = await fetch(new URL("/API/composer/launchdesktop", url), { method: "POST", headers });

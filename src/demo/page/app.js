@@ -1,6 +1,7 @@
 // The demo page: plays the create desktop workflow step by step, keeps the desktop token fresh, and joins the panes.
 
 import { callApi, callPod } from "./api.js";
+import { ConsolesPane } from "./consoles.js";
 import { ScreenPane } from "./screen.js";
 import { SoundPane } from "./sound.js";
 import { TabsPane } from "./tabs.js";
@@ -37,6 +38,7 @@ const upload = new UploadPane({
 const tabs = new TabsPane({
   form: $("broadcast-form"), input: $("broadcast-text"), messages: $("messages"), count: $("tab-count"),
 }, getToken);
+const consoles = new ConsolesPane({ list: $("machines"), note: $("console-note") }, () => session);
 const sound = new SoundPane($("do-sound"), getToken);
 
 // ---- the workflow
@@ -87,12 +89,14 @@ function openDesktop() {
   screen.connect();
   terminal.open();
   tabs.connect();
+  consoles.open();
 }
 
 function closeDesktop() {
   screen.disconnect();
   terminal.close();
   tabs.disconnect();
+  consoles.close();
   sound.stop();
   upload.reset();
   session.desktopToken = null;

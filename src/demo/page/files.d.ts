@@ -8,6 +8,10 @@ declare module "*/page/app.js" {
   const text: string;
   export default text;
 }
+declare module "*/page/consoles.js" {
+  const text: string;
+  export default text;
+}
 declare module "*/page/hash-worker.js" {
   const text: string;
   export default text;
