@@ -1,11 +1,12 @@
 // Compiles src/main.ts into one executable per platform: `npm run build` makes dist/route-gateway for this machine and, where
 // the registry has Bun's builds, dist/route-gateway-linux-arm64 and -linux-x64-musl. `--native` makes only the first.
+// `--library` makes dist/library instead, what the npm package holds: src/index.ts and its worker, bundled for Bun, and their types.
 //
 // Each platform is built by a child process with a deadline: a runtime that cannot be fetched costs that one file, reported
 // by name, never the native one. The result must not be stripped or packed: the program is appended to the runtime.
 
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { arch, platform } from "node:os";
 import { join } from "node:path";
 
@@ -24,17 +25,21 @@ const PLATFORMS: readonly Platform[] = [
 /** A cross build downloads about 40 MB once; a registry that does not answer must not hold the build up. */
 const CROSS_BUILD_TIMEOUT_MS = 120_000;
 
+/** What the package is loaded by: the library itself, and the file of its thread, found beside it. */
+const LIBRARY = ["src/index.ts", "src/websocket-proxy-worker.ts"];
+
 /** Worker scripts are files of their own inside the executable and so must be entry points. */
 const WORKERS = ["src/token/decrypt-worker.ts"];
 
 const only = process.argv.indexOf("--only");
 if (only > 0) await compile(PLATFORMS.find(({ file }) => file === process.argv[only + 1])!);
+else if (process.argv.slice(2).join(" ") === "--library") await buildLibrary();
 else process.exitCode = await buildAll(process.argv.slice(2));
 
 async function buildAll(flags: readonly string[]): Promise<number> {
   const unknown = flags.find((flag) => flag !== "--native" && flag !== "--all");
   if (unknown !== undefined) {
-    console.error(`unknown flag "${unknown}": use --native (this machine only) or --all (fail when one cannot be built)`);
+    console.error(`unknown flag "${unknown}": use --native (this machine only), --all (fail when one cannot be built) or, alone, --library`);
     return 2;
   }
   const wanted = flags.includes("--native") ? PLATFORMS.slice(0, 1) : PLATFORMS;
@@ -102,6 +107,38 @@ function options(wanted: Platform, outfile: string): Bun.BuildConfig {
       autoloadBunfig: false,
     },
   };
+}
+
+/** Made beside its place and moved there: nobody packs half of it. */
+async function buildLibrary(): Promise<void> {
+  const temporary = join(OUT, `.building-library-${process.pid}`);
+  try {
+    await Bun.build({
+      entrypoints: LIBRARY.map((path) => join(ROOT, path)), outdir: temporary, root: join(ROOT, "src"),
+      naming: { entry: "[name].[ext]", chunk: "[name]-[hash].[ext]" },
+      // Not minified: whoever debugs a program of theirs reads these lines.
+      target: "bun", format: "esm", splitting: true, define: buildInfo(),
+    });
+    await Bun.write(join(temporary, "index.d.ts"), await libraryTypes(join(temporary, "types")));
+    await rm(join(temporary, "types"), { recursive: true });
+    await rm(join(OUT, "library"), { recursive: true, force: true });
+    await rename(temporary, join(OUT, "library"));
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+  const sizes = await Promise.all((await readdir(join(OUT, "library"))).map(async (file) => (await stat(join(OUT, "library", file))).size));
+  // Not on standard output: `npm pack --json` has that for itself.
+  console.error(`built library, ${sizes.length} files, ${Math.round(sizes.reduce((a, b) => a + b) / 1000)} kB`);
+}
+
+/** The public types all stand in one source file, so that its declarations need no other. @throws Error when they do */
+async function libraryTypes(directory: string): Promise<string> {
+  const compiler = [process.execPath, join(ROOT, "node_modules/typescript/bin/tsc"), "-p", join(ROOT, "tsconfig.library.json"), "--outDir", directory];
+  const { success, stdout, stderr } = Bun.spawnSync(compiler, { cwd: ROOT });
+  if (!success) throw new Error(`cannot make the types of the library: ${stdout}${stderr}`);
+  const text = await Bun.file(join(directory, "websocket-proxy.d.ts")).text();
+  if (/\bimport\b|\bfrom\s+"/.test(text)) throw new Error("the types of the library need another file: src/websocket-proxy.ts exports what it should not");
+  return text;
 }
 
 /** The constants that src/lib/build-info.ts declares. */

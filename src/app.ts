@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
 import { Sweeper } from "./lib/deadlines.ts";
 import { Log } from "./lib/log.ts";
+import { within } from "./lib/within.ts";
 import { Proxy } from "./proxy/proxy.ts";
 import { Snapshot } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
@@ -111,7 +112,7 @@ export class App {
     proxy.cut();
     // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
     await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
-    await Promise.race([http.stop(), Bun.sleep(CLOSE_GRACE_MS)]);
+    await within(http.stop(), CLOSE_GRACE_MS);
     this.#release();
     this.log.info("stopped", { cut });
     return cut === 0;

@@ -3,6 +3,7 @@
 // default would let a second instance bind the same port silently).
 
 import { isIP } from "node:net";
+import { hostForUrl } from "../lib/address.ts";
 import { type GatewayServer, type Proxy, websocketHandlers } from "../proxy/proxy.ts";
 import type { ClientLeg } from "../proxy/session.ts";
 import type { Settings } from "../settings.ts";
@@ -50,7 +51,7 @@ export class HttpEntrypoint {
 
   /** Where it can be reached from this machine. */
   get url(): string {
-    return `http://${this.#server.hostname === "::" ? "localhost" : this.#server.hostname}:${this.port}`;
+    return `http://${this.#server.hostname === "::" ? "localhost" : hostForUrl(this.#server.hostname ?? "")}:${this.port}`;
   }
 
   /** No new connections; what runs goes on. */
@@ -77,6 +78,8 @@ function bind(listen: Settings["http"], serve: (hostname: string | null) => Gate
 
 /** Why an address cannot be bound, and what to do about it. */
 export function hint(code: string | undefined, error: unknown, host: string): string {
+  // Bun says the same of a name that it cannot resolve.
+  if (code === "EADDRINUSE" && host !== "" && host !== "localhost" && isIP(host) === 0) return "the address is in use, or the name cannot be resolved (choose another with --http HOST:PORT)";
   if (code === "EADDRINUSE") return "the address is in use (another server? choose one with --http HOST:PORT)";
   if (code === "EACCES" || code === "EPERM") return "not permitted (ports below 1024 need CAP_NET_BIND_SERVICE or root; or choose one with --http HOST:PORT)";
   if (code === "EADDRNOTAVAIL") return "no such address on this machine";
