@@ -76,11 +76,70 @@ export type WebSocketSettings = {
   readonly messageLimitBytes: number;
 };
 
+export type ListenAddress = { readonly host: string; readonly port: number };
+
+export type AcmeSettings = {
+  /** Directory URL (RFC 8555 section 7.1.1). */
+  readonly directoryUrl: string;
+  readonly email: string | null;
+  /** PEM file with the root that the CA's own server is trusted by; null: the well-known ones. */
+  readonly caFile: string | null;
+  readonly keyType: "ecdsa-p256" | "rsa-2048";
+  /** Directory of accounts and certificates. */
+  readonly storage: string;
+};
+
+export type TlsSettings = {
+  readonly https: ListenAddress;
+  /** Certificates from files, followed while they are renewed. */
+  readonly files: ReadonlyArray<{ readonly certFile: string; readonly keyFile: string }>;
+  /** Names of our own routes that certificates are obtained for. */
+  readonly names: readonly string[];
+  /** Whose certificate a client gets that asks for an unknown name, or for none; null: it is refused. */
+  readonly defaultName: string | null;
+  readonly acme: AcmeSettings | null;
+  /** Directory of a certificate authority of our own, for trying things out; null: there is none. */
+  readonly localAuthority: string | null;
+  /** Plain requests for hosts with a certificate are redirected. */
+  readonly redirect: boolean;
+  /** Strict-Transport-Security, s; 0: not sent. */
+  readonly hstsS: number;
+};
+
+export type GatewaySettings = {
+  /** The registry is `<root>/proxy`. */
+  readonly root: string;
+  /** What named proxies are put below; null: there are none. */
+  readonly domain: string | null;
+  /** Our own addresses: what domains must resolve to, and what no backend may be. */
+  readonly publicAddresses: readonly string[];
+  readonly checkDomains: boolean;
+  readonly allowLoopbackBackends: boolean;
+  /** Redis, `unix:///path` or `tcp://[:password@]host:port`; null: no zbus. */
+  readonly broker: string | null;
+  /** Where DNS-01 challenges are answered; null: nowhere. */
+  readonly dns: ListenAddress | null;
+  /** A program that publishes DNS-01 challenges in our stead; null: none. */
+  readonly challengeProgram: string | null;
+};
+
+export type AdminSettings = {
+  readonly listen: ListenAddress;
+  /** File with the bearer token; null: none is asked for, which is for loopback only. */
+  readonly tokenFile: string | null;
+};
+
 export type Settings = {
   /** File name for messages; "routes.yaml (built in)" for the shipped one. */
   readonly source: string;
   /** `host` empty: all addresses. Port 0: the kernel chooses. */
-  readonly http: { readonly host: string; readonly port: number };
+  readonly http: ListenAddress;
+  /** null: plain HTTP only. */
+  readonly tls: TlsSettings | null;
+  /** null: nothing is registered at run time. */
+  readonly gateway: GatewaySettings | null;
+  /** null: there is no admin listener. */
+  readonly admin: AdminSettings | null;
   readonly nodeName: string;
   /** null when no route asks for a desktop token. */
   readonly desktopToken: DesktopTokenSettings | null;

@@ -4,7 +4,7 @@
 import { isIP } from "node:net";
 import type { IdentityKind } from "../identity.ts";
 import type { Route } from "../route.ts";
-import type { DesktopTokenSettings, Settings, VmTokenSettings } from "../settings.ts";
+import type { DesktopTokenSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
 import type { Environment } from "./interpolate.ts";
 import type { Mistake } from "./mistake.ts";
 import { buildRoutes } from "./routes.ts";
@@ -20,6 +20,9 @@ export type ParseOptions = {
   readonly readResolvConf?: (() => string) | undefined;
   /** `--http`: wins over the file. */
   readonly httpListen?: string | undefined;
+  /** `--https`, `--admin`: win over the file. */
+  readonly httpsListen?: string | undefined;
+  readonly adminListen?: string | undefined;
   /** `--allow-targets`: added to the file's. */
   readonly allowTargets?: readonly string[] | undefined;
   /** `--log-format`: wins over the file. */
@@ -49,6 +52,7 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
   return {
     source,
     http: fromFlag("--http", options.httpListen, parseListenAddress, pass) ?? file.entrypoints.http,
+    ...buildEdge(file, options, pass),
     nodeName: options.env["NODE_NAME"] ?? "",
     desktopToken: asksFor("desktop", routes) ? buildDesktopToken(file, pass) : null,
     vmToken: asksFor("vm", routes) ? buildVmToken(file, pass) : null,
@@ -65,6 +69,50 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
     routes,
   };
 }
+
+/** TLS, gateways and the admin address belong together: a gateway needs the other two. */
+function buildEdge(file: ConfigFile, options: ParseOptions, pass: Pass): Pick<Settings, "tls" | "gateway" | "admin"> {
+  const { entrypoints, gateway } = file;
+  const listen = fromFlag("--admin", options.adminListen, parseListenAddress, pass) ?? entrypoints.admin ?? (gateway === undefined ? undefined : ADMIN);
+  if (listen !== undefined && file.admin.tokenFile === undefined && !isLoopback(listen.host)) {
+    pass.mistake(pass.placeOf(entrypoints, "admin"), "an admin address that is not loopback needs \"admin: { tokenFile: ... }\"");
+  }
+  return {
+    tls: buildTls(file, options, pass),
+    gateway: gateway === undefined ? null : {
+      root: gateway.root, domain: gateway.domain ?? null, publicAddresses: gateway.publicAddresses, checkDomains: gateway.checkDomains,
+      allowLoopbackBackends: gateway.allowLoopbackBackends, broker: gateway.broker ?? null, dns: gateway.dns ?? null,
+      challengeProgram: gateway.challengeProgram ?? null,
+    },
+    admin: listen === undefined ? null : { listen, tokenFile: file.admin.tokenFile ?? null },
+  };
+}
+
+const ADMIN: ListenAddress = { host: "127.0.0.1", port: 9090 };
+const STORAGE = "/var/lib/route-gateway/acme";
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
+}
+
+function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSettings | null {
+  const { entrypoints, gateway } = file;
+  const tls = file.tls ?? (gateway === undefined ? undefined : NO_TLS);
+  if (tls === undefined) return null;
+  const { acme } = tls;
+  if (tls.names.length > 0 && acme === undefined && tls.localAuthority === undefined) {
+    pass.mistake(pass.placeOf(tls, "names"), "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there");
+  }
+  const storage = acme?.storage ?? (gateway === undefined ? STORAGE : `${gateway.root}/acme`);
+  return {
+    https: fromFlag("--https", options.httpsListen, parseListenAddress, pass) ?? entrypoints.https,
+    files: tls.certificates, names: tls.names, defaultName: tls.default ?? null,
+    acme: acme === undefined ? null : { directoryUrl: acme.directory, email: acme.email ?? null, caFile: acme.caFile ?? null, keyType: acme.keyType, storage },
+    localAuthority: tls.localAuthority ?? null, redirect: tls.redirect, hstsS: Math.floor(tls.hsts / 1000),
+  };
+}
+
+const NO_TLS: NonNullable<ConfigFile["tls"]> = { certificates: [], names: [], default: undefined, acme: undefined, localAuthority: undefined, redirect: true, hsts: 0 };
 
 function buildBounds({ limits, upstream, websocket }: ConfigFile): Pick<Settings, "limits" | "upstream" | "websocket"> {
   return {

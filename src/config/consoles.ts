@@ -54,6 +54,7 @@ function withApiPath(file: File, apiPath: string | undefined): File {
 function consolesEnvironment(env: Environment, mistakes: string[]): Environment {
   const host = env["HOST"] ?? "";
   const prefix = (env["HOST_PATH_PREFIX"] ?? "").replace(/^\/+|\/+$/g, "");
+  if (/[{}*]/.test(prefix)) mistakes.push(`environment variable HOST_PATH_PREFIX: expected the fixed beginning of a path such as ws_proxy, found "${prefix}"`);
   if ((env["SECRET_KEY"] ?? "") === "") mistakes.push("environment variable SECRET_KEY is not set: the key that the tokens are signed with");
   return {
     ...env,

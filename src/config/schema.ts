@@ -7,7 +7,7 @@ import {
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList,
 } from "./shape.ts";
 import {
-  allowedTarget, apiPath, apiUrl, cidr, duration, HEADER_NAME, headerValue, host, listenAddress, nameserver, origin, port, routePath, secret, size,
+  allowedTarget, apiPath, apiUrl, brokerUrl, cidr, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, port, routePath, secret, size,
   targetPort, tokenSource, upstreamPath, upstreamUrl,
 } from "./values.ts";
 
@@ -36,6 +36,47 @@ const DEFAULT_HEADERS = { "X-Frame-Options": "SAMEORIGIN", "X-XSS-Protection": "
 const entrypoints = object({
   http: withDefault(listenAddress, "${HTTP_LISTEN:-:80}",
     "address of the HTTP listener, HOST:PORT; no host: all addresses; port 0: the kernel chooses"),
+  https: withDefault(listenAddress, "${HTTPS_LISTEN:-:443}", "address of the HTTPS listener; there is one when tls or gateway is set"),
+  admin: optional(listenAddress, "address of the admin API and of metrics, such as 127.0.0.1:9090; there is one when it or gateway is set"),
+});
+
+const FILE = text({ expects: "a file name", minLength: 1 });
+const DIRECTORY = text({ expects: "a directory", minLength: 1 });
+
+const acme = object({
+  directory: withDefault(httpsUrl, "https://acme-v02.api.letsencrypt.org/directory", "directory URL of the certificate authority (RFC 8555)"),
+  email: optional(text({ expects: "an e-mail address", minLength: 1 }), "where the authority may write to"),
+  caFile: optional(FILE, "PEM file with the root that the authority's own server is trusted by; default: the well-known ones"),
+  keyType: withDefault(oneOf(["ecdsa-p256", "rsa-2048"]), "ecdsa-p256", "kind of the certificates' keys"),
+  storage: optional(DIRECTORY, "directory of accounts, keys and certificates; default: acme below gateway's root, else /var/lib/route-gateway/acme"),
+});
+
+const tls = object({
+  certificates: withDefault(list(object({
+    certFile: required(FILE, "PEM file with the certificate and its chain; followed while it is renewed"),
+    keyFile: required(FILE, "PEM file with its key"),
+  })), [], "certificates from files"),
+  names: withDefault(list(dnsName), [], "names that certificates are obtained for, from acme or the local authority"),
+  default: optional(dnsName, "whose certificate a client gets that asks for an unknown name, or for none; without it such a client is refused"),
+  acme: optional(acme, "certificates from an authority such as Let's Encrypt"),
+  localAuthority: optional(DIRECTORY, "directory of a certificate authority of our own, for trying things out"),
+  redirect: withDefault(boolean(), true, "plain requests for hosts with a certificate go to https"),
+  hsts: withDefault(duration({ mayBeZero: true }), 0, "Strict-Transport-Security for so long; 0: not sent"),
+});
+
+const gateway = object({
+  root: withDefault(DIRECTORY, "/var/cache/modules/gateway", "the registry is the directory proxy below it, certificates are beside it"),
+  domain: optional(dnsName, "what named proxies are put below"),
+  publicAddresses: withDefault(list(ipAddress), [], "our own addresses: what registered domains must resolve to, and what no backend may be"),
+  checkDomains: withDefault(boolean(), true, "a registered domain must resolve to one of publicAddresses"),
+  allowLoopbackBackends: withDefault(boolean(), false, "backends may be on this machine, for trying things out"),
+  broker: optional(brokerUrl, "Redis with zbus calls: unix:///path or tcp://[:password@]host:port"),
+  dns: optional(listenAddress, "address where DNS-01 challenges are answered, such as :53"),
+  challengeProgram: optional(FILE, "a program that publishes DNS-01 challenges: present|cleanup FQDN VALUE, timeout"),
+});
+
+const admin = object({
+  tokenFile: optional(FILE, "file with the bearer token; needed when the admin address is not loopback"),
 });
 
 const tokenCache = object({
@@ -180,6 +221,9 @@ const SERVICE_NAME = { pattern: /^[a-z][a-z0-9_-]*$/, expects: "a service name (
 /** The whole file. */
 export const fileShape = object({
   entrypoints: withDefault(entrypoints, {}, "addresses that are bound"),
+  tls: optional(tls, "TLS: certificates, and what follows from having them"),
+  gateway: optional(gateway, "services that are registered at run time"),
+  admin: withDefault(admin, {}, "the admin API"),
   token: withDefault(token, {}, "what a token is and how it is checked"),
   targets: withDefault(targets, {}, "the guard: where a token may lead"),
   dns: withDefault(dns, {}, "how targets are resolved"),

@@ -156,6 +156,32 @@ export const secret: Shape<string> = {
   },
 };
 
+export const ipAddress: Shape<string> = word("an IP address", { type: "string" }, (text) => {
+  if (isIP(text) === 0 || text.includes("%")) throw new Refusal(`expected an IP address, found "${text}"`);
+  return text.toLowerCase();
+});
+
+/** A domain name as certificates have it, without a trailing dot. */
+export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string" }, (text) => {
+  if (text.length > 253 || !/^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9-]{2,63}$/i.test(text) || isIP(text) !== 0) {
+    throw new Refusal(`expected a domain name such as desk.example.org, found "${text}"`);
+  }
+  return text.toLowerCase();
+});
+
+export const httpsUrl: Shape<string> = word("an https URL", { type: "string", pattern: "^https://" }, (text) => {
+  if (!/^https:\/\/[^\s@]+$/i.test(text) || URL.parse(text) === null) throw new Refusal(`expected an https URL such as https://ca.example/directory, found "${text}"`);
+  return text;
+});
+
+/** The password in it is not repeated. */
+export const brokerUrl: Shape<string> = word("a broker such as unix:///var/run/redis.sock or tcp://host:6379", { type: "string", pattern: "^(unix|tcp)://" }, (text) => {
+  const isUnix = /^unix:\/\/\/[^\s]+$/.test(text);
+  const isTcp = /^tcp:\/\/(?:[^\s/@]*@)?(?:\[[0-9a-fA-F:.]+\]|[^\s/:@[\]]+)(?::\d{1,5})?\/?$/.test(text);
+  if (!isUnix && !isTcp) throw new Refusal("expected a broker such as unix:///var/run/redis.sock or tcp://:password@host:6379");
+  return text;
+});
+
 export const host: Shape<string> = word("a host name or IP address", { type: "string" }, (text) => {
   const bare = text.replace(/^\[(.*)\]$/, "$1");
   if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${text}"`);
