@@ -36,7 +36,7 @@ import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
 import { checkHandshake, checkOrigin, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
 import { viewerAnswer, wantsViewer } from "./viewer.ts";
-import { Visit } from "./visit.ts";
+import { type Metering, Visit } from "./visit.ts";
 
 export type GatewayServer = Server<ClientLeg>;
 type Answer = Response | undefined | Promise<Response | undefined>;
@@ -55,7 +55,7 @@ export class Proxy {
 
   /** @param edge null: nothing stands before the table */
   constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number,
-    private readonly edge: Edge | null = null, private readonly gateways: GatewayRoutes | null = null) {
+    private readonly edge: Edge | null = null, private readonly gateways: GatewayRoutes | null = null, private readonly metering: Metering | null = null) {
     this.sessions = new Sessions(snapshot.settings.websocket);
     this.#access = new AccessLog(log, snapshot.settings.logFormat);
   }
@@ -86,7 +86,8 @@ export class Proxy {
    * @param certificate that the connection was opened with; null for plain HTTP
    */
   handle(raw: Request, server: GatewayServer, peer: string, certificate: Certificate | null): Answer {
-    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, this.snapshot);
+    const { snapshot } = this;
+    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, snapshot, certificate === null ? snapshot.plainHeaders : snapshot.secureHeaders);
     this.#running += 1;
     try {
       return this.#admit(visit, peer, certificate);
@@ -113,6 +114,7 @@ export class Proxy {
     const route = match.route;
     visit.route = route.name;
     visit.service = route.service.name;
+    if (route.service.kind === "gateway") visit.meter = this.metering;
     if (route.allowedClients.length > 0 && !snapshot.allowedClients(route).has(client.address)) {
       throw new RouteError("forbidden", "client address is not in allowedClients");
     }
@@ -179,8 +181,8 @@ export class Proxy {
     return this.#after(visit, answerBuiltin(service, match, request), (answer) => this.#answer(journey, answer));
   }
 
-  #answer({ visit, snapshot }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
-    const { headers } = snapshot.responseHeaders.make([["content-type", contentType], ...own], visit.requestId);
+  #answer({ visit }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
+    const { headers } = visit.headers.make([["content-type", contentType], ...own], visit.requestId);
     visit.finish(status, visit.raw.method === "HEAD" ? 0 : bytes);
     return this.#done(visit, new Response(body, { status, headers }));
   }
@@ -261,12 +263,10 @@ export class Proxy {
   }
 
   #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {
-    const { visit, snapshot, match } = journey;
-    if (!head.headers.some(([name]) => name === "location")) {
-      return snapshot.responseHeaders.of(head, visit.requestId);
-    }
+    const { visit, match } = journey;
+    if (!head.headers.some(([name]) => name === "location")) return visit.headers.of(head, visit.requestId);
     const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value) : value]);
-    return snapshot.responseHeaders.make(headers, visit.requestId);
+    return visit.headers.make(headers, visit.requestId);
   }
 
   // ---- bridge
@@ -309,12 +309,17 @@ export class Proxy {
       visit.bytesIn = end.bytesIn;
       visit.reason = end.reason;
       visit.finish(101, end.bytesOut);
-    });
+    }, this.#countMessages(visit));
     this.sessions.add(session);
     if (visit.upgrade(session, asked.clientProtocol(upstream.protocol))) return;
     this.sessions.delete(session);
     upstream.terminate();
     throw new ClientGoneError("client went away during the handshake");
+  }
+
+  #countMessages({ meter, service }: Visit): ((bytesIn: number, bytesOut: number) => void) | null {
+    if (meter === null) return null;
+    return (bytesIn, bytesOut) => meter.moved(service ?? "", { code: "101", method: "GET", protocol: "websocket" }, bytesIn, bytesOut);
   }
 
   // ---- the end of a request
@@ -353,7 +358,7 @@ export class Proxy {
       return this.#done(visit, undefined);
     }
     if (isGone && this.#isCut) visit.reason = "cut by the shutdown";
-    const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.snapshot.ownHeaders);
+    const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.headers.own);
     // 499 is what nginx logs for a client that left; it is never sent, because nobody is there.
     visit.finish(isGone ? 499 : error.status, isGone ? 0 : bytes);
     return this.#done(visit, response);

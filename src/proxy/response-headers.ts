@@ -21,7 +21,7 @@ export class ResponseHeaders {
   readonly #made = new WeakMap<ResponseHead, ClientHeaders>();
 
   /** @param own names in lower case; they replace the upstream's */
-  constructor(private readonly own: HeaderPairs) {
+  constructor(readonly own: HeaderPairs) {
     this.#names = new Set(own.map(([name]) => name));
   }
 

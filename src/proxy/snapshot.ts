@@ -15,14 +15,15 @@ import { HttpPool } from "../upstream/http-pool.ts";
 import { TargetGuard } from "./guard.ts";
 import type { ClientRequest } from "./request.ts";
 import { TargetResolver } from "./resolve.ts";
-import { type HeaderPairs, ResponseHeaders } from "./response-headers.ts";
+import { ResponseHeaders } from "./response-headers.ts";
 
 export class Snapshot {
   readonly router: Router;
   readonly targets: TargetResolver;
   readonly trustedProxies: CidrSet;
-  readonly ownHeaders: HeaderPairs;
-  readonly responseHeaders: ResponseHeaders;
+  /** For answers over plain HTTP, and over TLS. */
+  readonly plainHeaders: ResponseHeaders;
+  readonly secureHeaders: ResponseHeaders;
   readonly names: NameResolver;
   readonly pool: HttpPool;
   /** Every header that some route reads a token from, in lower case. */
@@ -36,8 +37,10 @@ export class Snapshot {
       ? previous.pool : new HttpPool(poolSettings(settings), sweeper);
     this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names);
     this.trustedProxies = new CidrSet(settings.trustedProxies);
-    this.ownHeaders = settings.responseHeaders;
-    this.responseHeaders = new ResponseHeaders(settings.responseHeaders);
+    this.plainHeaders = new ResponseHeaders(settings.responseHeaders);
+    // RFC 6797 section 7.2: never over plain HTTP.
+    const hstsS = settings.tls?.hstsS ?? 0;
+    this.secureHeaders = hstsS === 0 ? this.plainHeaders : new ResponseHeaders([...settings.responseHeaders, ["strict-transport-security", `max-age=${hstsS}`]]);
     const sources = settings.routes.flatMap((route) => route.tokenSources);
     this.#tokenHeaderNames = [...new Set(sources.flatMap((source) => (source.kind === "header" ? [source.name.toLowerCase()] : [])))];
     for (const route of settings.routes) this.#allowedClients.set(route, new CidrSet(route.allowedClients));

@@ -4,6 +4,7 @@
 import type { ExchangeWatcher } from "../upstream/exchange.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { ClientLeg } from "./session.ts";
+import type { ResponseHeaders } from "./response-headers.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
@@ -14,6 +15,11 @@ const REARM_MS = 10_000;
 export interface ClientConnection {
   timeout(request: Request, seconds: number): void;
   upgrade(request: Request, options: { readonly data: ClientLeg; readonly headers: [string, string][] }): boolean;
+}
+
+/** The bytes of services that are billed by them: bodies and messages, without heads. */
+export interface Metering {
+  moved(service: string, labels: { readonly code: string; readonly method: string; readonly protocol: "http" | "websocket" | "tcp" }, bytesIn: number, bytesOut: number): void;
 }
 
 export class Visit implements ExchangeWatcher {
@@ -34,6 +40,8 @@ export class Visit implements ExchangeWatcher {
    * that offered some fails a handshake which answers none, and its script would see no reason.
    */
   closingProtocol: string | null = null;
+  /** Who counts what passes; null: nobody. */
+  meter: Metering | null = null;
   readonly startedMs = performance.now();
   #waitingFor: { abort(): void } | null = null;
   #isWatched = false;
@@ -42,7 +50,7 @@ export class Visit implements ExchangeWatcher {
 
   /** @param snapshot the configuration that this request began with and ends with */
   constructor(readonly raw: Request, private readonly server: ClientConnection, private readonly idleTimeoutS: number,
-    private readonly log: AccessLog, readonly snapshot: Snapshot) {}
+    private readonly log: AccessLog, readonly snapshot: Snapshot, /** What every answer of this connection carries. */ readonly headers: ResponseHeaders) {}
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
   slow(exchange: { abort(): void }): void {
@@ -71,7 +79,7 @@ export class Visit implements ExchangeWatcher {
 
   /** @param protocol "" for none @returns false when the client is not there any more */
   upgrade(data: ClientLeg, protocol: string): boolean {
-    const headers = [...this.snapshot.ownHeaders, ["x-request-id", this.requestId]] as [string, string][];
+    const headers = [...this.headers.own, ["x-request-id", this.requestId]] as [string, string][];
     // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
     headers.push(["sec-websocket-protocol", protocol]);
     return this.server.upgrade(this.raw, { data, headers });
@@ -87,6 +95,7 @@ export class Visit implements ExchangeWatcher {
     this.#waitingFor = null;
     // A changed timer would stick to the connection after this request.
     if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.raw, this.idleTimeoutS);
+    if (status !== 101) this.meter?.moved(this.service ?? "", { code: String(status), method: this.raw.method, protocol: "http" }, this.bytesIn, bytesOut);
     this.log.write({
       requestId: this.requestId, client: this.client, method: this.raw.method, path: this.path, route: this.route,
       service: this.service, target: this.target, status, bytesIn: this.bytesIn, bytesOut,
