@@ -1,0 +1,162 @@
+// Where certificates come from, joined: files, an authority of our own, and a CA asked by ACME, all into one set. Which names are
+// wanted follows from the configuration and from what is registered; nothing else is ever asked for.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AcmeClient } from "./acme/client.ts";
+import { DnsSolver, type DnsZone } from "./acme/dns-solver.ts";
+import { ExecSolver } from "./acme/exec-solver.ts";
+import { HttpSolver } from "./acme/http-solver.ts";
+import type { ChallengeSolver } from "./acme/solver.ts";
+import type { CertificateState as ShownState } from "./admin/answers.ts";
+import type { Certificate } from "./certificate.ts";
+import { LocalAuthority } from "./certificate/authority.ts";
+import { CertificateSet } from "./certificate/certificate-set.ts";
+import { CertificateFiles } from "./certificate/files.ts";
+import { type CertificateIssuer, type CertificateState, Renewal } from "./certificate/renewal.ts";
+import { CertificateStore } from "./certificate/store.ts";
+import type { CertificateResolver, Gateway } from "./gateway.ts";
+import type { Log } from "./lib/log.ts";
+import type { AcmeSettings, Settings, TlsSettings } from "./settings.ts";
+
+/** The seed's two resolvers: each has its own account and its own store. */
+const RESOLVERS = ["resolver", "dnsresolver"] as const;
+
+export type CertificatesOptions = {
+  readonly tls: TlsSettings;
+  readonly gateway: Settings["gateway"];
+  /** Where DNS-01 challenges are answered by ourselves; null: nowhere. */
+  readonly zone: DnsZone | null;
+  readonly log: Log;
+};
+
+export class Certificates {
+  readonly set = new CertificateSet();
+  readonly #files: CertificateFiles;
+  readonly #http = new HttpSolver();
+  readonly #renewals = new Map<CertificateResolver, Renewal>();
+  #lastErrors = new Map<string, { message: string; atMs: number; count: number }>();
+
+  private constructor(private readonly options: CertificatesOptions) {
+    const { log } = options;
+    this.#files = new CertificateFiles(options.tls.files, this.set, {
+      loaded: ({ certFile }, { names, notAfterMs }) => log.info("certificate loaded", { file: certFile, names: names.join(" "), expires: new Date(notAfterMs).toISOString() }),
+      broken: ({ certFile }, reason) => log.error("certificate cannot be used", { file: certFile, reason }),
+    });
+  }
+
+  /** Resolves when what is in the stores is served. @throws Error when the local authority cannot be used */
+  static async open(options: CertificatesOptions): Promise<Certificates> {
+    const certificates = new Certificates(options);
+    const { tls, log } = options;
+    try {
+      const authority = tls.localAuthority === null ? null : await LocalAuthority.open({ directory: tls.localAuthority });
+      if (authority !== null) log.info("local certificate authority", { ca: authority.caFile });
+      for (const resolver of RESOLVERS) {
+        const issuer = authority === null ? certificates.#acme(resolver) : { issue: (names: readonly string[]) => authority.issue(names) };
+        if (issuer !== null) await certificates.#renew(resolver, issuer);
+      }
+      return certificates;
+    } catch (error) {
+      await certificates.close();
+      throw error;
+    }
+  }
+
+  /** What is registered now. */
+  want(gateways: Iterable<Gateway>): void {
+    const wanted: Record<CertificateResolver, Set<string>> = { resolver: new Set(this.options.tls.names), dnsresolver: new Set() };
+    for (const { isPassthrough, resolver, certificateNames, fqdn } of gateways) {
+      if (!isPassthrough && resolver !== null) for (const name of certificateNames.length > 0 ? certificateNames : [fqdn]) wanted[resolver].add(name);
+    }
+    for (const [resolver, renewal] of this.#renewals) renewal.want(wanted[resolver]);
+  }
+
+  /** The answer to a running HTTP-01 challenge. */
+  challenge(token: string): string | null {
+    return this.#http.challenge(token);
+  }
+
+  find(serverName: string): Certificate | null {
+    return this.set.find(serverName);
+  }
+
+  /** For the API and metrics: everything that is served or wanted. */
+  states(): ShownState[] {
+    const renewed = [...this.#renewals.values()].flatMap((renewal) => renewal.states());
+    const known = new Set(renewed.map(({ fingerprint }) => fingerprint));
+    const fixed = this.set.all().filter(({ fingerprint }) => !known.has(fingerprint));
+    return [
+      ...fixed.map(({ names, issuer, notAfterMs }) => ({ names, issuer, notAfterMs, nextRenewalMs: null, lastError: null, failures: 0 })),
+      ...renewed.map((state) => this.#shown(state)),
+    ];
+  }
+
+  async close(): Promise<void> {
+    this.#files.close();
+    await Promise.all([...this.#renewals.values()].map((renewal) => renewal.stop()));
+  }
+
+  #shown({ name, names, issuer, notAfterMs, nextMs, error }: CertificateState): ShownState {
+    const last = this.#lastErrors.get(name);
+    return {
+      names, issuer, notAfterMs, nextRenewalMs: nextMs, failures: last?.count ?? 0,
+      lastError: error === null || last === undefined ? null : { message: error, atMs: last.atMs },
+    };
+  }
+
+  async #renew(resolver: CertificateResolver, issuer: CertificateIssuer): Promise<void> {
+    const { log, tls } = this.options;
+    const renewal = new Renewal({
+      store: new CertificateStore(join(this.#directory(tls), resolver, "certificates")),
+      certificates: this.set, issuer,
+      events: {
+        issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
+        failed: (name, error, retryMs) => {
+          const count = (this.#lastErrors.get(name)?.count ?? 0) + 1;
+          this.#lastErrors.set(name, { message: error.message, atMs: Date.now(), count });
+          log.error("certificate not obtained", { name, reason: error.message, retry_s: Math.round(retryMs / 1000) });
+        },
+        problem: ({ path, reason }) => log.error("certificate store", { path, reason }),
+      },
+    });
+    this.#renewals.set(resolver, renewal);
+    await renewal.start();
+  }
+
+  #directory({ acme, localAuthority }: TlsSettings): string {
+    return localAuthority ?? acme?.storage ?? "";
+  }
+
+  /** null: nothing is asked of a CA. */
+  #acme(resolver: CertificateResolver): CertificateIssuer | null {
+    const { acme } = this.options.tls;
+    if (acme === null) return null;
+    const challenge = resolver === "resolver" ? "http-01" : "dns-01";
+    const solver = resolver === "resolver" ? this.#http : this.#dnsSolver();
+    if (solver === null) return { issue: () => Promise.reject(new Error("no way to answer DNS-01 challenges is configured (gateway.dns, or gateway.challengeProgram)")) };
+    let client: AcmeClient | null = null;
+    return {
+      issue: (names, signal) => {
+        client ??= this.#client(acme, resolver);
+        return client.order(names, challenge, solver, signal);
+      },
+    };
+  }
+
+  #dnsSolver(): ChallengeSolver | null {
+    const program = this.options.gateway?.challengeProgram ?? null;
+    if (program !== null) return new ExecSolver({ program });
+    return this.options.zone === null ? null : new DnsSolver(this.options.zone);
+  }
+
+  #client(acme: AcmeSettings, resolver: CertificateResolver): AcmeClient {
+    const { log } = this.options;
+    return new AcmeClient({
+      directoryUrl: acme.directoryUrl, directory: join(acme.storage, resolver), email: acme.email,
+      caPem: acme.caFile === null ? null : readFileSync(acme.caFile, "utf8"),
+      keyType: acme.keyType === "rsa-2048" ? "rsa" : "ecdsa",
+      cleanupFailed: (identifier, error) => log.warn("a challenge could not be taken away", { identifier, reason: error.message }),
+    });
+  }
+}

@@ -1,0 +1,216 @@
+// Everything that the program opens beyond plain HTTP: TLS with its certificates, the registry of gateways with the ways that
+// lead to it (zbus, the admin API, files), and the DNS server for challenges. App starts it when its settings ask for any of
+// this, and not otherwise: a plain router loads none of it.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AdminServer } from "./admin/server.ts";
+import type { Certificate } from "./certificate.ts";
+import { Certificates } from "./certificates.ts";
+import { DnsServer } from "./dns/server.ts";
+import { HttpsServers } from "./entrypoint/https.ts";
+import { TlsFront, type TlsRoute } from "./entrypoint/tls.ts";
+import type { Gateway } from "./gateway.ts";
+import type { Sweeper } from "./lib/deadlines.ts";
+import type { Log } from "./lib/log.ts";
+import { createExposition } from "./metrics/exposition.ts";
+import { Meter } from "./metrics/meter.ts";
+import { Edge } from "./proxy/edge.ts";
+import { GatewayRoutes } from "./proxy/gateways.ts";
+import type { Proxy } from "./proxy/proxy.ts";
+import { GatewayCalls } from "./registry/calls.ts";
+import { createDomainCheck } from "./registry/domain-check.ts";
+import { Registry } from "./registry/registry.ts";
+import type { GatewaySettings, Settings } from "./settings.ts";
+import type { TunnelAddress } from "./upstream/tunnel.ts";
+import { ZbusServer } from "./zbus/server.ts";
+
+/** A tunnel without a byte for this long is given up; probes find peers that vanished long before. */
+const TUNNEL_IDLE_MS = 3_600_000;
+/** Between the response head and the reads of a backend's body; workloads may think for a while. */
+const BACKEND_READ_MS = 300_000;
+
+/** What the rest of the program knows, for metrics. */
+export type ProgramCounts = {
+  readonly requests: () => number;
+  readonly sessions: () => number;
+  readonly upstreamConnections: () => { readonly open: number; readonly idle: number };
+};
+
+export class Front {
+  readonly meter = new Meter();
+  readonly gateways: GatewayRoutes | null;
+  readonly edge: Edge;
+  #servers: HttpsServers | null = null;
+  #tls: TlsFront | null = null;
+  #zbus: ZbusServer | null = null;
+  #admin: AdminServer | null = null;
+
+  private constructor(private readonly settings: Settings, private readonly log: Log, private readonly registry: Registry | null,
+    private readonly certificates: Certificates | null, private readonly dns: DnsServer | null) {
+    this.gateways = registry === null ? null : new GatewayRoutes(registry, BACKEND_READ_MS);
+    const front = this;
+    this.edge = new Edge({
+      gateways: this.gateways,
+      challenge: (token) => certificates?.challenge(token) ?? null,
+      certificateFor: (host) => this.#certificateFor(host),
+      // Known when it is bound.
+      get redirectPort(): number | null { return front.#redirectPort; },
+    });
+  }
+
+  /** Opens what has to be there before the first request. @throws Error; nothing is left open then */
+  static async open(settings: Settings, log: Log): Promise<Front> {
+    const { tls, gateway } = settings;
+    const registry = gateway === null ? null : await openRegistry(gateway, log);
+    let dns: DnsServer | null = null;
+    try {
+      dns = gateway === null ? null : await openDns(gateway, settings, log);
+      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, log });
+      const front = new Front(settings, log, registry, certificates, dns);
+      front.#follow();
+      return front;
+    } catch (error) {
+      registry?.close();
+      await dns?.stop();
+      throw error;
+    }
+  }
+
+  /** Binds the addresses. @throws Error with the address in its message */
+  listen(proxy: Proxy, sweeper: Sweeper, counts: ProgramCounts): void {
+    const { tls, gateway, admin } = this.settings;
+    if (tls !== null) this.#listenTls(tls.https, proxy, sweeper);
+    const calls = this.registry === null || gateway === null ? null : this.#calls(this.registry, gateway);
+    if (admin !== null) this.#listenAdmin(admin, calls, counts);
+    if (calls !== null && gateway !== null && gateway.broker !== null) {
+      this.#zbus = new ZbusServer({ broker: gateway.broker, handlers: calls, log: this.log });
+      this.#zbus.start();
+    }
+    this.log.info("listening", { ...this.addresses, gateways: this.registry?.gateways.size ?? 0 });
+  }
+
+  /** Where it can be reached. */
+  get addresses(): { readonly https?: string; readonly admin?: string } {
+    return { ...(this.#tls === null ? {} : { https: `https://localhost:${this.#tls.port}` }), ...(this.#admin === null ? {} : { admin: this.#admin.url }) };
+  }
+
+  /** Connections through TLS now. */
+  get connections(): number {
+    return this.#tls?.size ?? 0;
+  }
+
+  /** New certificates, new calls and new connections end; what runs goes on. */
+  async stopAccepting(): Promise<void> {
+    this.#tls?.stopAccepting();
+    this.#servers?.stopAccepting();
+    await Promise.all([this.#zbus?.stop(), this.#admin?.stop()]);
+  }
+
+  /** Cuts what is left. */
+  async stop(): Promise<void> {
+    this.#tls?.stop();
+    await Promise.all([this.#zbus?.stop(), this.#admin?.stop(), this.#servers?.stop(), this.certificates?.close(), this.dns?.stop()]);
+    this.registry?.close();
+  }
+
+  get #redirectPort(): number | null {
+    return this.settings.tls?.redirect === true ? this.#tls?.port ?? null : null;
+  }
+
+  #listenTls(listen: { readonly host: string; readonly port: number }, proxy: Proxy, sweeper: Sweeper): void {
+    const servers = new HttpsServers(this.settings, proxy);
+    this.#servers = servers;
+    this.#tls = new TlsFront({
+      listen, servers, connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
+      route: (serverName) => this.#route(serverName),
+      moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "CONNECT", protocol: "tcp" }, bytesIn, bytesOut),
+      log: {
+        tunnelled: ({ client, serverName, service, target, bytesIn, bytesOut, durationMs, reason }) => this.log.info("tunnel", {
+          client, server_name: serverName, service, target, bytes_in: bytesIn, bytes_out: bytesOut, duration_ms: Math.round(durationMs), ...(reason === null ? {} : { reason }),
+        }),
+        refused: (client, serverName, reason) => this.log.info("tls refused", { client, ...(serverName === null ? {} : { server_name: serverName }), reason }),
+      },
+    }, sweeper);
+    this.certificates?.set.onChange(() => servers.keep(this.certificates?.set.all() ?? []));
+  }
+
+  #listenAdmin(admin: NonNullable<Settings["admin"]>, calls: GatewayCalls | null, counts: ProgramCounts): void {
+    const { registry } = this;
+    this.#admin = new AdminServer(admin.listen, {
+      token: admin.tokenFile === null ? null : readFileSync(admin.tokenFile, "utf8").trim(), hostNames: [],
+      gateways: registry === null || calls === null ? null : { calls, registry },
+      certificates: () => this.certificates?.states() ?? [],
+      metrics: createExposition({
+        ...counts, meter: this.meter, gateways: () => registry?.list() ?? [], registryProblems: () => registry?.problems.size ?? 0,
+        certificates: () => this.certificates?.states() ?? [],
+      }),
+      health: () => ({ status: "ok", gateways: registry?.gateways.size ?? 0, ...(this.#zbus === null ? {} : { zbus: this.#zbus.isConnected }) }),
+      log: this.log,
+    });
+  }
+
+  #calls(registry: Registry, { domain, publicAddresses, checkDomains, allowLoopbackBackends }: GatewaySettings): GatewayCalls {
+    const { nameserver } = this.settings.dns;
+    const checkDomain = checkDomains && publicAddresses.length > 0 ? createDomainCheck({ publicAddresses, servers: nameserver === null ? null : [nameserver] }) : null;
+    return new GatewayCalls({ registry, domain, publicAddresses, checkDomain, allowLoopbackBackends, meter: this.meter });
+  }
+
+  /** What the registry says decides about certificates and about whose series are kept. */
+  #follow(): void {
+    const { registry } = this;
+    const follow = (gateways: ReadonlyMap<string, Gateway>): void => {
+      this.certificates?.want(gateways.values());
+      this.meter.follow([...gateways.values()].map(({ service }) => service));
+    };
+    follow(registry?.gateways ?? new Map());
+    registry?.onChange(follow);
+  }
+
+  #route(serverName: string | null): TlsRoute | null {
+    const gateway = serverName === null ? undefined : this.registry?.gateways.get(serverName);
+    if (gateway?.isPassthrough === true) return { kind: "passthrough", service: gateway.service, backends: this.#inTurn(gateway) };
+    const certificate = (serverName === null ? null : this.#certificateFor(serverName)) ?? this.#defaultCertificate();
+    return certificate === null ? null : { kind: "terminate", certificate };
+  }
+
+  #inTurn(gateway: Gateway): readonly TunnelAddress[] {
+    return this.gateways?.targets({ kind: "gateway", name: gateway.service, gateway }) ?? gateway.backends;
+  }
+
+  /** A wildcard of the gateway's own domain is for the names that are registered below it, not for whatever else it covers. */
+  #certificateFor(name: string): Certificate | null {
+    const { registry, certificates, settings } = this;
+    const domain = settings.gateway?.domain ?? null;
+    if (domain !== null && name.endsWith(`.${domain}`) && registry?.gateways.has(name) !== true) return null;
+    if (registry?.gateways.get(name)?.isPassthrough === true) return null;
+    return certificates?.find(name) ?? null;
+  }
+
+  #defaultCertificate(): Certificate | null {
+    const name = this.settings.tls?.defaultName ?? null;
+    return name === null ? null : this.certificates?.find(name) ?? null;
+  }
+}
+
+function openRegistry({ root, domain }: GatewaySettings, log: Log): Promise<Registry> {
+  return Registry.open({
+    directory: join(root, "proxy"), domain,
+    log: {
+      problem: (file, message) => log.error("registry file cannot be used", { file, reason: message }),
+      solved: (file) => log.info("registry file can be used again", { file }),
+    },
+  });
+}
+
+async function openDns({ dns, domain, publicAddresses }: GatewaySettings, settings: Settings, log: Log): Promise<DnsServer | null> {
+  if (dns === null || domain === null) return null;
+  const ca = settings.tls?.acme?.directoryUrl ?? "";
+  const server = new DnsServer({
+    ...dns, zone: `_acme-challenge.${domain}`, nameserver: domain, addresses: publicAddresses,
+    caaIssuer: /\.letsencrypt\.org\//.test(ca) ? "letsencrypt.org" : null,
+  });
+  const { port } = await server.start();
+  log.info("answering DNS-01 challenges", { zone: `_acme-challenge.${domain}`, port });
+  return server;
+}
