@@ -3,6 +3,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
+import type { Front } from "./front.ts";
 import { Sweeper } from "./lib/deadlines.ts";
 import { Log } from "./lib/log.ts";
 import { within } from "./lib/within.ts";
@@ -30,6 +31,7 @@ export class App {
   #tokens: TokenFront | null = null;
   #proxy: Proxy | null = null;
   #http: HttpEntrypoint | null = null;
+  #front: Front | null = null;
   readonly #retired = new Set<{ timer: ReturnType<typeof setTimeout>; release: () => void }>();
 
   constructor(private settings: Settings, options: { log?: Log } = {}) {
@@ -42,9 +44,14 @@ export class App {
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
       this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper);
-      this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S);
+      const front = this.#front = await openFront(this.settings, this.log);
+      this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
       this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
+      front?.listen(this.#proxy, this.#sweeper, {
+        requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
+      });
     } catch (error) {
+      await Promise.all([this.#http?.stop(), this.#front?.stop()]);
       this.#release();
       throw error;
     }
@@ -58,6 +65,11 @@ export class App {
 
   get url(): string {
     return this.#http?.url ?? "";
+  }
+
+  /** Of TLS and of the admin API, where they are open. */
+  get addresses(): { readonly https?: string; readonly admin?: string } {
+    return this.#front?.addresses ?? {};
   }
 
   /** Open things, for tests that look for leaks. */
@@ -104,6 +116,8 @@ export class App {
     if (proxy === null || http === null) return true;
     this.#proxy = null;
     http.stopAccepting();
+    const front = this.#front;
+    const endingCalls = front?.stopAccepting();
     const startedMs = performance.now();
     const graceMs = proxy.sessions.size > 0 ? Math.min(CLOSE_GRACE_MS, timeoutMs) : 0;
     proxy.drain(close);
@@ -112,7 +126,7 @@ export class App {
     proxy.cut();
     // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
     await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
-    await within(http.stop(), CLOSE_GRACE_MS);
+    await within(Promise.all([http.stop(), endingCalls, front?.stop()]), CLOSE_GRACE_MS);
     this.#release();
     this.log.info("stopped", { cut });
     return cut === 0;
@@ -164,6 +178,7 @@ export class App {
     this.#snapshot?.pool.close();
     this.#snapshot = null;
     this.#http = null;
+    this.#front = null;
     this.#sweeper.close();
   }
 }
@@ -173,10 +188,20 @@ function needingRestart(old: Settings, next: Settings): string[] {
   const compresses = (settings: Settings): boolean => settings.routes.some((route) => route.compressText);
   return [
     isDeepStrictEqual(old.http, next.http) ? "" : "listen address",
+    isDeepStrictEqual(old.tls, next.tls) ? "" : "tls",
+    isDeepStrictEqual(old.gateway, next.gateway) ? "" : "gateway",
+    isDeepStrictEqual(old.admin, next.admin) ? "" : "admin",
     old.logFormat === next.logFormat ? "" : "log.format",
     old.websocket.messageLimitBytes === next.websocket.messageLimitBytes ? "" : "websocket.messageLimit (towards clients)",
     compresses(old) === compresses(next) ? "" : "compressText",
   ].filter((name) => name !== "");
+}
+
+/** Loaded when it is needed: a plain router starts without it. */
+async function openFront(settings: Settings, log: Log): Promise<Front | null> {
+  if (settings.tls === null && settings.gateway === null && settings.admin === null) return null;
+  const { Front } = await import("./front.ts");
+  return Front.open(settings, log);
 }
 
 function tokenSettings({ desktopToken, vmToken }: Settings): TokenSettings {

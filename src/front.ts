@@ -49,13 +49,13 @@ export class Front {
   private constructor(private readonly settings: Settings, private readonly log: Log, private readonly registry: Registry | null,
     private readonly certificates: Certificates | null, private readonly dns: DnsServer | null) {
     this.gateways = registry === null ? null : new GatewayRoutes(registry, BACKEND_READ_MS);
-    const front = this;
+    const redirectPort = (): number | null => this.#redirectPort;
     this.edge = new Edge({
       gateways: this.gateways,
       challenge: (token) => certificates?.challenge(token) ?? null,
       certificateFor: (host) => this.#certificateFor(host),
       // Known when it is bound.
-      get redirectPort(): number | null { return front.#redirectPort; },
+      get redirectPort(): number | null { return redirectPort(); },
     });
   }
 
@@ -124,7 +124,7 @@ export class Front {
     this.#tls = new TlsFront({
       listen, servers, connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
       route: (serverName) => this.#route(serverName),
-      moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "CONNECT", protocol: "tcp" }, bytesIn, bytesOut),
+      moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "", protocol: "tcp" }, bytesIn, bytesOut),
       log: {
         tunnelled: ({ client, serverName, service, target, bytesIn, bytesOut, durationMs, reason }) => this.log.info("tunnel", {
           client, server_name: serverName, service, target, bytes_in: bytesIn, bytes_out: bytesOut, duration_ms: Math.round(durationMs), ...(reason === null ? {} : { reason }),

@@ -10,6 +10,9 @@ const PROGRAM = "route-gateway";
 const COMMANDS: ReadonlyArray<{ name: string; summary: string; load: () => Promise<{ command: Command }> }> = [
   { name: "serve", summary: "route requests (the main job)", load: () => import("./cli/serve.ts") },
   { name: "consoles", summary: "bridge browsers to the consoles of KubeVirt's virtual machines", load: () => import("./cli/consoles.ts") },
+  { name: "gateway", summary: "serve names and domains that workloads register at run time", load: () => import("./cli/gateway.ts") },
+  { name: "gateways", summary: "list and change what is registered at a running gateway", load: () => import("./cli/gateways.ts") },
+  { name: "certificates", summary: "show the certificates of a running instance", load: () => import("./cli/certificates.ts") },
   { name: "demo", summary: "see it work: two demo desktops, a control plane and a page in the browser", load: () => import("./cli/demo.ts") },
   { name: "check", summary: "report every mistake in a configuration file", load: () => import("./cli/check.ts") },
   { name: "routes", summary: "print the effective endpoint table", load: () => import("./cli/routes.ts") },

@@ -17,13 +17,23 @@ export function settingsOptions(args: Arguments, io: Io): Parameters<typeof load
   };
 }
 
-/** `--http`, checked: a malformed one is wrong usage, not a broken configuration. @throws UsageError */
+/** `--http`, which has a default or is given. @throws UsageError */
 export function listenFlag(args: Arguments): string {
-  const text = args.require("http");
+  return checkedAddress("http", args.require("http"));
+}
+
+/** Another address to listen on; undefined when it is not given. @throws UsageError */
+export function addressFlag(args: Arguments, name: string): string | undefined {
+  const text = args.get(name);
+  return text === undefined ? undefined : checkedAddress(name, text);
+}
+
+/** A malformed address is wrong usage, not a broken configuration. */
+function checkedAddress(name: string, text: string): string {
   try {
     parseListenAddress(text);
   } catch (error) {
-    throw new UsageError(`--http: ${(error as Error).message}`);
+    throw new UsageError(`--${name}: ${(error as Error).message}`);
   }
   return text;
 }

@@ -92,7 +92,7 @@ const ADMIN: ListenAddress = { host: "127.0.0.1", port: 9090 };
 const STORAGE = "/var/lib/route-gateway/acme";
 
 function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
+  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
 }
 
 function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSettings | null {

@@ -46,7 +46,7 @@ export function loadGateway(options: GatewayOptions): Settings {
 function fileOf(options: GatewayOptions): Plain {
   const acme = given({ directory: options.acmeDirectory, email: options.acmeEmail, caFile: options.acmeCaFile });
   return {
-    tls: options.isLocal === true ? { localAuthority: `${options.root}/local-authority` } : { acme },
+    tls: options.isLocal === true ? given({ localAuthority: `${options.root}/local-authority` }) : { acme },
     gateway: given({
       root: options.root, broker: options.broker, domain: options.domain, dns: options.dns, challengeProgram: options.challengeProgram,
       publicAddresses: options.publicAddresses, checkDomains: options.checkDomains, allowLoopbackBackends: options.allowLoopbackBackends,

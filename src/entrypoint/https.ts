@@ -16,37 +16,42 @@ export const CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
 ].join(":");
 
-/** Certificates that are served at a time; what was not asked for the longest is closed, and comes back when it is. */
+/** What they speak, by ALPN (RFC 7301); clients that offer something else only mean another service (ALPACA, CVE-2021-3618). */
+export const PROTOCOLS: ReadonlySet<string> = new Set(["h2", "http/1.1", "http/1.0"]);
+
+/** Certificates that are served at a time; what was not asked for the longest is retired, and comes back when it is. */
 const SERVERS = 1000;
 
-type Inner = { readonly server: GatewayServer; readonly certificate: Certificate };
+const LOOPBACK = "127.0.0.1";
 
 export class HttpsServers {
   /** By fingerprint, least recently used first. */
-  readonly #servers = new Map<string, Inner>();
-  /** Our side's port of each connection through the front → the client's address. */
-  readonly #peers = new Map<number, string>();
-  readonly #old = new Set<GatewayServer>();
+  readonly #servers = new Map<string, CertificateServer>();
+  /** Retired ones that still have connections are among these. */
+  readonly #open = new Set<CertificateServer>();
+  #isStopping = false;
 
-  constructor(private readonly settings: Settings, private readonly proxy: Proxy) {}
+  /** @param limit of certificates that are served at a time */
+  constructor(private readonly settings: Settings, private readonly proxy: Proxy, private readonly limit: number = SERVERS) {}
 
-  /** The loopback port where this certificate is served. */
-  portFor(certificate: Certificate): number {
-    const known = this.#servers.get(certificate.fingerprint);
-    const inner = known ?? { certificate, server: this.#serve(certificate) };
-    this.#servers.delete(certificate.fingerprint);
-    this.#servers.set(certificate.fingerprint, inner);
-    if (known === undefined && this.#servers.size > SERVERS) this.#retire(this.#servers.keys().next().value as string);
-    return inner.server.port as number;
+  /** Servers that are open, the retired ones included. */
+  get size(): number {
+    return this.#open.size;
   }
 
-  /** A connection to one of our ports stands for a client. @param localPort that it comes from */
-  announce(localPort: number, client: string): void {
-    this.#peers.set(localPort, client);
-  }
-
-  forget(localPort: number): void {
-    this.#peers.delete(localPort);
+  /**
+   * The server of this certificate, with a place taken for one connection: who takes it has to leave.
+   * @throws Error when the key does not fit, and during a shutdown
+   */
+  enter(certificate: Certificate): CertificateServer {
+    if (this.#isStopping) throw new Error("shutting down");
+    const { fingerprint } = certificate;
+    const server = this.#servers.get(fingerprint) ?? this.#serve(certificate);
+    this.#servers.delete(fingerprint);
+    this.#servers.set(fingerprint, server);
+    server.enter();
+    if (this.#servers.size > this.limit) this.#retire(this.#servers.keys().next().value as string);
+    return server;
   }
 
   /** Certificates that are not among these take no new connections. */
@@ -55,36 +60,90 @@ export class HttpsServers {
     for (const fingerprint of [...this.#servers.keys()]) if (!kept.has(fingerprint)) this.#retire(fingerprint);
   }
 
+  /** No new connections; requests that run go on, idle connections are closed. */
   stopAccepting(): void {
-    for (const fingerprint of [...this.#servers.keys()]) this.#retire(fingerprint);
+    this.#isStopping = true;
+    for (const server of this.#open) void server.stop(false);
   }
 
   /** Cuts what is left. */
   async stop(): Promise<void> {
     this.stopAccepting();
-    await Promise.all([...this.#old].map((server) => server.stop(true)));
-    this.#peers.clear();
+    await Promise.all([...this.#open].map((server) => server.stop(true)));
   }
 
-  #serve(certificate: Certificate): GatewayServer {
-    return Bun.serve<ClientLeg>({
-      ...serverOptions(this.settings),
-      hostname: "127.0.0.1", port: 0, http2: true,
+  #serve(certificate: Certificate): CertificateServer {
+    const server = new CertificateServer(this.settings, this.proxy, certificate, () => this.#open.delete(server));
+    this.#open.add(server);
+    return server;
+  }
+
+  #retire(fingerprint: string): void {
+    this.#servers.get(fingerprint)?.retire();
+    this.#servers.delete(fingerprint);
+  }
+}
+
+/** The server of one certificate: knows whom each of its connections stands for, and once retired ends with the last of them. */
+export class CertificateServer {
+  readonly #server: GatewayServer;
+  /** Our side's port of each connection through the front → the client's address. */
+  readonly #clients = new Map<number, string>();
+  #places = 0;
+  #isRetired = false;
+
+  constructor(settings: Settings, proxy: Proxy, certificate: Certificate, private readonly ended: () => void) {
+    this.#server = Bun.serve<ClientLeg>({
+      ...serverOptions(settings),
+      hostname: LOOPBACK, port: 0, http2: true,
       tls: { cert: certificate.certPem, key: certificate.keyPem, ciphers: CIPHERS } as Bun.TLSOptions,
       fetch: (request, server) => {
-        const client = this.#peers.get(server.requestIP(request)?.port ?? 0);
+        const client = this.#clientOf(server.requestIP(request));
         // Somebody on this machine who did not come through the front: nobody's request.
         if (client === undefined) return new Response("misdirected request\n", { status: 421 });
-        return this.proxy.handle(request, server, client, certificate);
+        return proxy.handle(request, server, client, certificate);
       },
     });
   }
 
-  #retire(fingerprint: string): void {
-    const inner = this.#servers.get(fingerprint);
-    if (inner === undefined) return;
-    this.#servers.delete(fingerprint);
-    this.#old.add(inner.server);
-    void inner.server.stop(false).then(() => this.#old.delete(inner.server));
+  get address(): { readonly address: string; readonly port: number } {
+    return { address: LOOPBACK, port: this.#server.port as number };
+  }
+
+  enter(): void {
+    this.#places += 1;
+  }
+
+  /** The connection that was entered for stands for this client. @param localPort that it comes from */
+  announce(localPort: number, client: string): void {
+    this.#clients.set(localPort, client);
+  }
+
+  /** @param localPort null: it never came to a connection */
+  leave(localPort: number | null): void {
+    if (localPort !== null) this.#clients.delete(localPort);
+    this.#places -= 1;
+    this.#endIfEmpty();
+  }
+
+  retire(): void {
+    this.#isRetired = true;
+    this.#endIfEmpty();
+  }
+
+  async stop(cuts: boolean): Promise<void> {
+    await this.#server.stop(cuts);
+  }
+
+  /** The front's connections come from one address; another process may use the same port with another one. */
+  #clientOf(peer: { readonly address: string; readonly port: number } | null): string | undefined {
+    return peer?.address === LOOPBACK ? this.#clients.get(peer.port) : undefined;
+  }
+
+  #endIfEmpty(): void {
+    if (!this.#isRetired || this.#places > 0) return;
+    this.ended();
+    // Not earlier: it would close idle connections, on which a client may be about to ask.
+    void this.#server.stop(false);
   }
 }

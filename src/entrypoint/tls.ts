@@ -4,31 +4,39 @@
 
 import type { Socket, TCPSocketListener } from "bun";
 import type { Certificate } from "../certificate.ts";
-import { plainAddress } from "../lib/address.ts";
+import { hostForUrl, plainAddress } from "../lib/address.ts";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
-import { alertRecord, INTERNAL_ERROR, UNRECOGNIZED_NAME } from "../tls/alert.ts";
-import { peekClientHello } from "../tls/client-hello.ts";
+import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME } from "../tls/alert.ts";
+import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
 import { hint } from "./http.ts";
-import type { HttpsServers } from "./https.ts";
+import { type CertificateServer, type HttpsServers, PROTOCOLS } from "./https.ts";
 
 /** From the connection to a whole ClientHello. */
 const HELLO_TIMEOUT_MS = 10_000;
-/** Connections that have not said their name yet. */
+/** What a refused client gets to read its answer: closing while it still sends would be a reset that overtakes it. */
+const LEAVE_MS = 2000;
+/** Connections that have not said their name yet; and what they have said instead, in all. */
 const PEEKING_LIMIT = 10_000;
+const PEEKED_BYTES_LIMIT = 64 * 1024 * 1024;
 
 /** What a server name leads to. */
 export type TlsRoute =
   | { readonly kind: "terminate"; readonly certificate: Certificate }
+  /** Backends in the order in which to try them. */
   | { readonly kind: "passthrough"; readonly service: string; readonly backends: readonly TunnelAddress[] };
 
 export type TlsFrontOptions = {
   readonly listen: { readonly host: string; readonly port: number };
   readonly connectTimeoutMs: number;
   readonly tunnelIdleTimeoutMs: number;
+  /** Connections that have not said their name yet; 10,000 unless told. */
+  readonly peekingLimit?: number;
   /** null: the name is unknown. @param serverName null: the client said none */
   route(serverName: string | null): TlsRoute | null;
   readonly servers: HttpsServers;
+  /** A passthrough backend could not be connected to. */
+  failed?(backend: TunnelAddress): void;
   /** Bytes of a passed-through connection as they flow. */
   moved(service: string, bytesIn: number, bytesOut: number): void;
   readonly log: TlsFrontLog;
@@ -37,23 +45,28 @@ export type TlsFrontOptions = {
 export interface TlsFrontLog {
   /** A passed-through connection has ended. */
   tunnelled(tunnel: { readonly client: string; readonly serverName: string; readonly service: string; readonly target: string; readonly durationMs: number } & TunnelEnd): void;
-  /** A connection that got nowhere. */
+  /** A connection that got nowhere; one line each. */
   refused(client: string, serverName: string | null, reason: string): void;
 }
 
 export class TlsFront {
   readonly #listener: TCPSocketListener<TlsConnection>;
   readonly #connections = new Set<TlsConnection>();
-  #peeking = 0;
+  /** Oldest first. */
+  readonly #peeking = new Set<TlsConnection>();
+  #peekedBytes = 0;
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
     this.#listener = listen(options.listen, (hostname) => Bun.listen<TlsConnection>({
       hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
       socket: {
-        open: (socket) => { socket.data = new TlsConnection(this, socket); },
+        open: (socket) => {
+          socket.data = new TlsConnection(this, socket);
+          this.#admit(socket.data);
+        },
         data: (socket, chunk) => socket.data.received(chunk),
-        drain: (socket) => socket.data.tunnel?.clientDrained(),
+        drain: (socket) => socket.data.drained(),
         end: (socket) => socket.data.ended(),
         close: (socket, error) => socket.data.closed(error ?? null),
         error: () => {}, // "close" follows and says the same.
@@ -76,132 +89,169 @@ export class TlsFront {
 
   /** Cuts what is left. */
   stop(): void {
-    this.#listener.stop(true);
+    this.#listener.stop(false);
     for (const connection of [...this.#connections]) connection.cut("shutdown");
   }
 
-  /** @returns false when there are too many that have said nothing yet */
-  admit(connection: TlsConnection): boolean {
+  #admit(connection: TlsConnection): void {
     this.#connections.add(connection);
-    this.#peeking += 1;
-    return this.#peeking <= PEEKING_LIMIT;
+    this.#peeking.add(connection);
+    this.#makeRoom();
   }
 
-  peeked(): void {
-    this.#peeking -= 1;
+  /** @param bytes that a connection has said, more than before */
+  peeked(bytes: number): void {
+    this.#peekedBytes += bytes;
+    this.#makeRoom();
+  }
+
+  /** @param bytes that the connection had said */
+  knows(connection: TlsConnection, bytes: number): void {
+    if (this.#peeking.delete(connection)) this.#peekedBytes -= bytes;
   }
 
   forget(connection: TlsConnection): void {
     this.#connections.delete(connection);
   }
+
+  /** The oldest goes: whoever means it says its name at once, so that a crowd of silent ones shuts nobody out. */
+  #makeRoom(): void {
+    if (this.#peeking.size <= (this.options.peekingLimit ?? PEEKING_LIMIT) && this.#peekedBytes <= PEEKED_BYTES_LIMIT) return;
+    const [oldest] = this.#peeking;
+    oldest?.cut("too many connections without a ClientHello");
+  }
 }
 
 class TlsConnection implements Sweepable {
-  tunnel: Tunnel | null = null;
   readonly #client: string;
   readonly #startedMs = performance.now();
+  #phase: "peeking" | "tunnel" | "leaving" = "peeking";
+  /** Of a whole ClientHello, or of the leave. */
+  #deadlineMs = this.#startedMs + HELLO_TIMEOUT_MS;
   #bytes: Buffer | null = null;
   #atLeast = 1;
-  #isPeeking = true;
+  #tunnel: Tunnel | null = null;
 
   constructor(private readonly front: TlsFront, private readonly socket: Socket<TlsConnection>) {
-    this.#client = plainAddress(socket.remoteAddress);
+    // Undefined for a client that has already gone, whatever its type says.
+    this.#client = plainAddress(socket.remoteAddress ?? "");
     front.sweeper.add(this);
-    if (!front.admit(this)) this.#refuse(null, "too many connections without a ClientHello", null);
   }
 
   received(chunk: Buffer): void {
-    if (this.tunnel !== null) return this.tunnel.clientData(chunk);
-    if (!this.#isPeeking) return;
-    const bytes = this.#bytes === null ? chunk : Buffer.concat([this.#bytes, chunk]);
-    this.#bytes = bytes;
-    if (bytes.length < this.#atLeast) return;
-    const peeked = peekClientHello(bytes);
-    switch (peeked.kind) {
-      case "incomplete": this.#atLeast = peeked.atLeast; return;
-      case "hello": return this.#route(peeked.hello.serverName, bytes);
-      case "bad": return this.#refuse(null, peeked.reason, alertRecord(peeked.alert));
-      case "not-tls": return this.#refuse(null, peeked.isHttp ? "plain HTTP on the TLS address" : "not TLS", peeked.isHttp ? PLAIN_HTTP : null);
-    }
+    if (this.#phase === "tunnel") this.#tunnel?.clientData(chunk);
+    else if (this.#phase === "peeking") this.#peek(chunk);
   }
 
-  sweep(nowMs: number): void {
-    if (nowMs - this.#startedMs >= HELLO_TIMEOUT_MS) this.#refuse(null, "no ClientHello in time", null);
+  drained(): void {
+    this.#tunnel?.clientDrained();
   }
 
   ended(): void {
-    if (this.tunnel !== null) this.tunnel.clientEnded();
-    else this.#refuse(null, "left before the ClientHello", null);
+    if (this.#phase === "tunnel") this.#tunnel?.clientEnded();
+    else this.cut("left before the ClientHello");
   }
 
   closed(error: Error | null): void {
-    this.#endPeek();
-    this.tunnel?.clientClosed(error);
+    if (this.#phase === "peeking") this.cut("left before the ClientHello");
+    this.#tunnel?.clientClosed(error);
+    this.front.sweeper.delete(this);
     this.front.forget(this);
   }
 
+  sweep(nowMs: number): void {
+    if (nowMs >= this.#deadlineMs) this.cut("no ClientHello in time");
+  }
+
   cut(reason: string): void {
-    if (this.tunnel !== null) this.tunnel.cut(reason);
-    else this.#refuse(null, reason, null);
+    if (this.#phase === "tunnel") this.#tunnel?.cut(reason);
+    else if (this.#phase === "peeking") this.#refuse(null, reason, null);
+    else this.socket.terminate();
   }
 
-  #route(serverName: string | null, first: Buffer): void {
-    const { options } = this.front;
-    const route = options.route(serverName);
-    if (route === null) return this.#refuse(serverName, "unknown server name", alertRecord(UNRECOGNIZED_NAME));
-    this.#endPeek();
+  // ---- whose connection it is
+
+  #peek(chunk: Buffer): void {
+    const bytes = this.#bytes === null ? chunk : Buffer.concat([this.#bytes, chunk]);
+    const peeked = bytes.length < this.#atLeast ? null : peekClientHello(bytes);
+    switch (peeked?.kind) {
+      case "hello": return this.#route(peeked.hello, bytes);
+      case "bad": return this.#refuse(null, peeked.reason, alertRecord(peeked.alert));
+      case "not-tls": return this.#refuse(null, peeked.isHttp ? "plain HTTP on the TLS address" : "not TLS", peeked.isHttp ? PLAIN_HTTP : null);
+      case "incomplete": this.#atLeast = peeked.atLeast;
+    }
+    this.#bytes = bytes;
+    this.front.peeked(chunk.length);
+  }
+
+  #route(hello: ClientHello, first: Buffer): void {
+    const { serverName } = hello;
+    const route = this.front.options.route(serverName);
+    if (route === null) return this.#refuse(serverName, serverName === null ? "no server name" : "unknown server name", alertRecord(UNRECOGNIZED_NAME));
     if (route.kind === "passthrough") this.#passThrough(serverName ?? "", route.service, route.backends, first);
-    else this.#terminate(serverName, route.certificate, first);
+    else this.#terminate(hello, route.certificate, first);
   }
 
-  #terminate(serverName: string | null, certificate: Certificate, first: Buffer): void {
-    const { servers, connectTimeoutMs } = this.front.options;
-    let port: number;
+  #terminate({ serverName, protocols }: ClientHello, certificate: Certificate, first: Buffer): void {
+    const { servers, connectTimeoutMs, log } = this.front.options;
+    // RFC 7301 section 3.2; Bun.serve would go on without a protocol.
+    if (protocols.length > 0 && !protocols.some((protocol) => PROTOCOLS.has(protocol))) {
+      return this.#refuse(serverName, "no protocol that is served", alertRecord(NO_APPLICATION_PROTOCOL));
+    }
+    let server: CertificateServer;
     try {
-      port = servers.portFor(certificate);
+      server = servers.enter(certificate);
     } catch (error) {
       return this.#refuse(serverName, `cannot serve the certificate: ${(error as Error).message}`, alertRecord(INTERNAL_ERROR));
     }
-    let localPort = 0;
-    this.tunnel = new Tunnel(this.socket, {
-      backends: [{ address: "127.0.0.1", port }], connectTimeoutMs, first,
+    this.#endPeek("tunnel");
+    let localPort: number | null = null;
+    this.#tunnel = new Tunnel(this.socket, {
+      backends: [server.address], connectTimeoutMs, first,
       // The server behind has its own rules for idle connections.
-      idleTimeoutMs: Infinity,
+      idleTimeoutMs: Infinity, halfOpen: false,
       connected: (_backend, ours) => {
         localPort = ours;
-        servers.announce(ours, this.#client);
+        server.announce(ours, this.#client);
       },
-      ended: () => servers.forget(localPort),
+      ended: ({ reason }) => {
+        server.leave(localPort);
+        if (localPort === null) log.refused(this.#client, serverName, reason ?? "");
+      },
     }, this.front.sweeper);
   }
 
   #passThrough(serverName: string, service: string, backends: readonly TunnelAddress[], first: Buffer): void {
-    const { connectTimeoutMs, tunnelIdleTimeoutMs, moved, log } = this.front.options;
+    const { options } = this.front;
+    this.#endPeek("tunnel");
     let target = "";
-    this.tunnel = new Tunnel(this.socket, {
-      backends, connectTimeoutMs, first, idleTimeoutMs: tunnelIdleTimeoutMs,
-      connected: (backend) => { target = `${backend.address.includes(":") ? `[${backend.address}]` : backend.address}:${backend.port}`; },
-      moved: (bytesIn, bytesOut) => moved(service, bytesIn, bytesOut),
-      ended: (end) => log.tunnelled({ ...end, client: this.#client, serverName, service, target, durationMs: performance.now() - this.#startedMs }),
+    this.#tunnel = new Tunnel(this.socket, {
+      backends, connectTimeoutMs: options.connectTimeoutMs, first, idleTimeoutMs: options.tunnelIdleTimeoutMs, halfOpen: true,
+      failed: (backend) => options.failed?.(backend),
+      connected: ({ address, port }) => { target = `${hostForUrl(address)}:${port}`; },
+      moved: (bytesIn, bytesOut) => options.moved(service, bytesIn, bytesOut),
+      ended: (end) => options.log.tunnelled({ ...end, client: this.#client, serverName, service, target, durationMs: performance.now() - this.#startedMs }),
     }, this.front.sweeper);
   }
 
+  // ---- to nobody
+
   /** @param answer last words; null: none that it would understand */
   #refuse(serverName: string | null, reason: string, answer: Uint8Array | null): void {
-    if (!this.#isPeeking && this.tunnel !== null) return;
-    this.#endPeek();
+    this.#endPeek("leaving");
     this.front.options.log.refused(this.#client, serverName, reason);
-    if (answer === null) return this.socket.terminate();
+    if (answer === null) return void this.socket.terminate();
+    this.#deadlineMs = performance.now() + LEAVE_MS;
+    this.front.sweeper.add(this);
     this.socket.write(answer, 0, answer.length);
-    this.socket.end();
+    this.socket.shutdown();
   }
 
-  #endPeek(): void {
-    if (!this.#isPeeking) return;
-    this.#isPeeking = false;
-    this.#bytes = null;
+  #endPeek(phase: "tunnel" | "leaving"): void {
+    this.#phase = phase;
     this.front.sweeper.delete(this);
-    this.front.peeked();
+    this.front.knows(this, this.#bytes?.length ?? 0);
+    this.#bytes = null;
   }
 }
 

@@ -30,12 +30,16 @@ export class Edge {
   /**
    * The gateway of the request's host, or null: the table decides.
    * @param certificate that the connection was opened with; null for plain HTTP
-   * @throws RouteError moved to https; misdirected: the host belongs to another certificate than the connection's
+   * @throws RouteError moved to https; misdirected: the host is not served on this connection; not_found: nor without TLS
    */
   match(request: ClientRequest, certificate: Certificate | null): Match | null {
     const match = this.options.gateways?.match(request.host) ?? null;
+    const service = match?.route.service;
+    // Its backends speak TLS themselves and get whole connections, by server name; a request that came otherwise is not theirs.
+    const isPassthrough = service?.kind === "gateway" && service.gateway.isPassthrough;
     if (certificate === null) this.#redirect(request, match);
-    else this.#checkHost(request, certificate);
+    else this.#checkHost(hostName(request.host), certificate, isPassthrough);
+    if (isPassthrough) throw new RouteError("not_found", "the service is served through TLS only");
     return match;
   }
 
@@ -49,9 +53,19 @@ export class Edge {
     throw new RouteError("moved", "https is served at another address", { location });
   }
 
-  /** RFC 9110 section 7.4: a client may reuse a connection for names of one certificate only. */
-  #checkHost(request: ClientRequest, certificate: Certificate): void {
-    const own = this.options.certificateFor(hostName(request.host));
-    if (own !== null && own.fingerprint !== certificate.fingerprint) throw new RouteError("misdirected", "the host belongs to another certificate");
+  /**
+   * RFC 9110 section 7.4: a client may reuse a connection for names of one certificate only. By name rather than by fingerprint,
+   * because a connection outlives the renewal of its certificate.
+   */
+  #checkHost(host: string, certificate: Certificate, isPassthrough: boolean): void {
+    const own = this.options.certificateFor(host);
+    if (isPassthrough || (own !== null && !certificate.names.includes(nameFor(host, own)))) {
+      throw new RouteError("misdirected", "the host belongs to another certificate");
+    }
   }
+}
+
+/** The name by which a certificate has this host: itself, or the wildcard above it. */
+function nameFor(host: string, { names }: Certificate): string {
+  return names.includes(host) ? host : `*${host.slice(host.indexOf("."))}`;
 }

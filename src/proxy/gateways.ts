@@ -25,6 +25,7 @@ export class GatewayRoutes {
   readonly #matches = new WeakMap<Gateway, Match>();
   readonly #turns = new WeakMap<Gateway, number>();
   readonly #targets = new WeakMap<Backend, Target>();
+  /** By address, the first to end first. */
   readonly #ejectedUntilMs = new Map<string, number>();
 
   constructor(private readonly source: GatewaySource, private readonly readTimeoutMs: number,
@@ -54,23 +55,33 @@ export class GatewayRoutes {
     return [...all.filter((target) => !isOut(target)), ...all.filter(isOut)];
   }
 
-  /** It could not be connected to. */
-  failed({ key }: Target): void {
+  /** It could not be connected to; also a passthrough backend, which is no request's target. */
+  failed({ address, port }: Backend): void {
     const nowMs = this.now();
-    for (const [known, untilMs] of this.#ejectedUntilMs) if (untilMs <= nowMs) this.#ejectedUntilMs.delete(known);
+    const key = keyOf(address, port);
+    // Last, so that the order is that of the ends.
+    this.#ejectedUntilMs.delete(key);
     this.#ejectedUntilMs.set(key, nowMs + EJECTED_MS);
+    for (const [known, untilMs] of this.#ejectedUntilMs) {
+      if (untilMs > nowMs) break;
+      this.#ejectedUntilMs.delete(known);
+    }
   }
 
   #target(backend: Backend): Target {
     let target = this.#targets.get(backend);
     if (target === undefined) {
       const { address, port } = backend;
-      const key = `${hostForUrl(address)}:${port}`;
+      const key = keyOf(address, port);
       target = { address, port, authority: port === 80 ? hostForUrl(address) : key, key };
       this.#targets.set(backend, target);
     }
     return target;
   }
+}
+
+function keyOf(address: string, port: number): string {
+  return `${hostForUrl(address)}:${port}`;
 }
 
 /** Lower case, without the port and a trailing dot. */

@@ -50,6 +50,7 @@ export class Proxy {
   readonly #ids = new RequestIds();
   /** Requests being served, sessions not counted: what a drain waits for. */
   #running = 0;
+  #handled = 0;
   #draining = false;
   #isCut = false;
 
@@ -58,6 +59,11 @@ export class Proxy {
     private readonly edge: Edge | null = null, private readonly gateways: GatewayRoutes | null = null, private readonly metering: Metering | null = null) {
     this.sessions = new Sessions(snapshot.settings.websocket);
     this.#access = new AccessLog(log, snapshot.settings.logFormat);
+  }
+
+  /** Requests since the start. */
+  get handled(): number {
+    return this.#handled;
   }
 
   get running(): number {
@@ -89,6 +95,7 @@ export class Proxy {
     const { snapshot } = this;
     const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, snapshot, certificate === null ? snapshot.plainHeaders : snapshot.secureHeaders);
     this.#running += 1;
+    this.#handled += 1;
     try {
       return this.#admit(visit, peer, certificate);
     } catch (error) {

@@ -1,7 +1,8 @@
 // A TLS alert in the clear, for connections that are refused before there are keys (RFC 8446 section 6).
 
-export const UNRECOGNIZED_NAME = 112;
 export const INTERNAL_ERROR = 80;
+export const UNRECOGNIZED_NAME = 112;
+export const NO_APPLICATION_PROTOCOL = 120;
 
 const ALERT = 21;
 const FATAL = 2;

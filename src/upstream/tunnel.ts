@@ -11,8 +11,10 @@ import { Outgoing } from "./outgoing.ts";
 /** Between two keep-alive probes of the kernel, ms: a peer that vanished is found out in minutes. */
 const KEEP_ALIVE_MS = 60_000;
 
-/** A client that is told the end gets this long to take it in, ms: closing while it still sends would be a reset that overtakes it. */
+/** Somebody who has been told the end and shows no sign of life is given up after this long, ms: closing at once, while it still sends, would be a reset that overtakes the end. */
 const LINGER_MS = 10_000;
+/** The same while bytes wait for it: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
+const STALL_MS = 300_000;
 
 export type TunnelAddress = { readonly address: string; readonly port: number };
 
@@ -24,18 +26,23 @@ export type TunnelEnd = {
 };
 
 export type TunnelRequest = {
-  /** Tried in turn until one can be connected to; at least one. */
+  /** Tried in turn until one can be connected to. */
   readonly backends: readonly TunnelAddress[];
   /** For each of them, ms. */
   readonly connectTimeoutMs: number;
   /** Without a byte in either direction for this long it is cut; ms. */
   readonly idleTimeoutMs: number;
+  /** false: a backend that is done sending is done, as an HTTP server is; the client gets the end and has to go. */
+  readonly halfOpen: boolean;
   /** What the client has sent already. */
   readonly first: Uint8Array;
+  /** Could not be connected to. */
+  failed?(backend: TunnelAddress): void;
   /** Connected, and nothing sent yet. @param localPort our own port of the connection */
   connected?(backend: TunnelAddress, localPort: number): void;
   /** Bytes as they flow: from the client, to the client. */
   moved?(bytesIn: number, bytesOut: number): void;
+  /** Once, whatever happens; also from within the constructor. */
   ended(end: TunnelEnd): void;
 };
 
@@ -46,21 +53,20 @@ class Direction {
   isEnding = false;
   /** And was passed on, behind everything before it. */
   isOver = false;
+  #isUnheard = false;
 
   constructor(private readonly from: Socket<unknown>, private readonly to: Socket<unknown>) {}
 
   /** @returns false when the far side is gone */
   push(chunk: Uint8Array): boolean {
-    if (this.#queue === null) {
-      const taken = this.to.write(chunk, 0, chunk.length);
-      if (taken === chunk.length) return true;
-      if (taken < 0) return false;
-      this.#queue = new Outgoing();
-      this.#queue.write(this.to, chunk.subarray(taken));
-      this.from.pause();
-      return true;
-    }
-    return this.#queue.write(this.to, chunk);
+    if (this.#isUnheard) return true;
+    if (this.#queue !== null) return this.#queue.write(this.to, chunk);
+    const taken = this.to.write(chunk, 0, chunk.length);
+    if (taken === chunk.length) return true;
+    if (taken < 0) return false;
+    this.#queue = new Outgoing();
+    this.from.pause();
+    return this.#queue.write(this.to, chunk.subarray(taken));
   }
 
   /** @returns false when the far side is gone */
@@ -68,17 +74,26 @@ class Direction {
     const queue = this.#queue;
     if (queue === null) return true;
     if (!queue.drain(this.to)) return false;
-    if (queue.pendingBytes > 0) return true;
-    // Idle tunnels keep no queue.
-    this.#queue = null;
-    this.from.resume();
-    if (this.isEnding) this.#finish();
+    if (queue.pendingBytes === 0) this.#flow();
     return true;
   }
 
   end(): void {
     this.isEnding = true;
     if (this.#queue === null) this.#finish();
+  }
+
+  /** Nobody is there any more: the sender is heard out, and what it says is dropped. */
+  abandon(): void {
+    this.#isUnheard = true;
+    this.#flow();
+  }
+
+  #flow(): void {
+    // Idle tunnels keep no queue.
+    this.#queue = null;
+    this.from.resume();
+    if (this.isEnding) this.#finish();
   }
 
   #finish(): void {
@@ -89,6 +104,7 @@ class Direction {
 }
 
 export class Tunnel implements Sweepable {
+  /** null: not there yet, or gone. */
   #upstream: Socket<Tunnel> | null = null;
   #up: Direction | null = null;
   #down: Direction | null = null;
@@ -98,7 +114,7 @@ export class Tunnel implements Sweepable {
   #bytesIn = 0;
   #bytesOut = 0;
   #activeMs = performance.now();
-  /** The backend has left in order: until when the client may take its time. */
+  /** One side has left in order: until when the other may take its time. */
   #lingerUntilMs = Infinity;
   #ended = false;
 
@@ -112,20 +128,18 @@ export class Tunnel implements Sweepable {
   // ---- the client's side
 
   clientData(chunk: Uint8Array): void {
-    if (this.#up === null) {
-      // What was read before the pause took effect.
-      this.#early.push(chunk);
-      return;
-    }
-    if (this.#lingerUntilMs < Infinity) return;
+    // What was read before the pause took effect.
+    if (this.#up === null) return void this.#early.push(chunk);
+    // The backend has left: an upload that nobody hears must not keep the tunnel alive either.
+    if (this.#upstream === null) return;
     this.#count(chunk.length, 0);
     if (!this.#up.push(chunk)) this.#end("backend closed the connection");
   }
 
   clientDrained(): void {
-    if (this.#lingerUntilMs < Infinity) this.#lingerUntilMs = performance.now() + LINGER_MS;
-    if (this.#down?.drain() === false) this.#end("client closed the connection");
-    else this.#endIfOver();
+    if (this.#down?.drain() === false) return this.#end("client closed the connection");
+    this.#stillThere();
+    this.#endIfOver();
   }
 
   /** FIN. */
@@ -137,9 +151,10 @@ export class Tunnel implements Sweepable {
 
   /** In order only when it had said all and heard all. @param error null when the connection did not break */
   clientClosed(error: Error | null): void {
+    // When our FIN went first, Bun tells the other one as the close itself.
     if (error === null && this.#down?.isOver === true) this.#up?.end();
-    const isInOrder = this.#down?.isOver === true && (this.#up?.isOver === true || this.#lingerUntilMs < Infinity);
-    this.#end(isInOrder ? null : "client closed the connection");
+    if (this.#down?.isOver !== true || this.#up?.isEnding !== true) return this.#end("client closed the connection");
+    this.#linger();
   }
 
   /** For shutdown. */
@@ -154,8 +169,11 @@ export class Tunnel implements Sweepable {
     if (backend === undefined) return this.#end("no backend could be connected to");
     const dial = new Dial<Tunnel>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
       if (this.#ended) return socket?.terminate();
-      // Nothing was sent: the next one may have it.
-      if (error instanceof ConnectError || error instanceof ConnectTimeoutError) return this.#connect(index + 1);
+      if (error instanceof ConnectError || error instanceof ConnectTimeoutError) {
+        this.request.failed?.(backend);
+        // Nothing was sent: the next one may have it.
+        return this.#connect(index + 1);
+      }
       if (error !== null) return this.#end(error.message);
       this.#connected(backend, socket as Socket<Tunnel>);
     });
@@ -175,11 +193,17 @@ export class Tunnel implements Sweepable {
     }
     this.#up = new Direction(this.client, upstream);
     this.#down = new Direction(upstream, this.client);
-    this.sweeper.add(this);
+    this.#activeMs = performance.now();
+    if (this.request.idleTimeoutMs < Infinity) this.sweeper.add(this);
     this.request.connected?.(backend, upstream.localPort);
     this.client.resume();
     for (const chunk of this.#early.splice(0)) this.clientData(chunk);
     if (this.#clientIsDone) this.#up.end();
+  }
+
+  /** A backend that opened after it was given up has events as well. */
+  isOn(socket: Socket<Tunnel>): boolean {
+    return this.#upstream === socket;
   }
 
   upstreamData(chunk: Uint8Array): void {
@@ -188,32 +212,49 @@ export class Tunnel implements Sweepable {
   }
 
   upstreamDrained(): void {
-    if (this.#up?.drain() === false) this.#end("backend closed the connection");
-    else this.#endIfOver();
+    if (this.#up?.drain() === false) return this.#end("backend closed the connection");
+    this.#stillThere();
+    this.#endIfOver();
   }
 
   upstreamEnded(): void {
     this.#down?.end();
-    this.#endIfOver();
+    if (this.request.halfOpen) this.#endIfOver();
+    else this.#linger();
   }
 
+  /** In order when it had said all. It may not want to hear all: a server that refuses an upload answers and closes. */
   upstreamClosed(error: Error | null): void {
-    if (this.#upstream === null) return;
-    // When our FIN went first, Bun tells the other one as the close itself.
     if (error === null && this.#up?.isOver === true) this.#down?.end();
-    if (error !== null || this.#down?.isEnding !== true) return this.#end("backend closed the connection");
-    // It has said all, and part of it may still wait for the client; what the client says from now on nobody hears.
-    this.#lingerUntilMs = performance.now() + LINGER_MS;
-    this.client.resume();
-    this.#endIfOver();
+    if (this.#down?.isEnding !== true) return this.#end("backend closed the connection");
+    this.#upstream = null;
+    this.#up?.abandon();
+    this.#linger();
   }
 
   // ---- the end
 
   sweep(nowMs: number): void {
     if (nowMs - this.#activeMs >= this.request.idleTimeoutMs) this.#end("idle");
-    // Counted from the last byte that the client took.
-    else if (nowMs >= this.#lingerUntilMs) this.#end(this.#down?.isOver === true ? null : "client stopped reading");
+    else if (nowMs >= this.#lingerUntilMs) this.#end(this.#unfinished());
+  }
+
+  /** Who did not take what waited for it; null: everybody has got everything. */
+  #unfinished(): string | null {
+    if (this.#down?.isOver !== true) return "client stopped reading";
+    return this.#up?.isEnding === true && !this.#up.isOver ? "backend stopped reading" : null;
+  }
+
+  #linger(): void {
+    this.#lingerUntilMs = performance.now() + (this.#unfinished() === null ? LINGER_MS : STALL_MS);
+    this.sweeper.add(this);
+    this.#endIfOver();
+  }
+
+  /** Somebody took bytes that waited for it. */
+  #stillThere(): void {
+    this.#activeMs = performance.now();
+    if (this.#lingerUntilMs < Infinity) this.#linger();
   }
 
   #count(bytesIn: number, bytesOut: number): void {
@@ -224,7 +265,7 @@ export class Tunnel implements Sweepable {
   }
 
   #endIfOver(): void {
-    if (this.#down?.isOver === true && (this.#up?.isOver === true || (this.#clientIsDone && this.#lingerUntilMs < Infinity))) this.#end(null);
+    if (this.#down?.isOver === true && this.#up?.isOver === true) this.#end(null);
   }
 
   #end(reason: string | null): void {
@@ -247,9 +288,9 @@ export class Tunnel implements Sweepable {
 }
 
 const HANDLERS = {
-  data(socket: Socket<Tunnel>, chunk: Buffer) { socket.data.upstreamData(chunk); },
-  drain(socket: Socket<Tunnel>) { socket.data.upstreamDrained(); },
-  end(socket: Socket<Tunnel>) { socket.data.upstreamEnded(); },
-  close(socket: Socket<Tunnel>, error?: Error) { socket.data.upstreamClosed(error ?? null); },
-  error(socket: Socket<Tunnel>, error: Error) { socket.data.upstreamClosed(error); },
+  data(socket: Socket<Tunnel>, chunk: Buffer) { if (socket.data.isOn(socket)) socket.data.upstreamData(chunk); },
+  drain(socket: Socket<Tunnel>) { if (socket.data.isOn(socket)) socket.data.upstreamDrained(); },
+  end(socket: Socket<Tunnel>) { if (socket.data.isOn(socket)) socket.data.upstreamEnded(); },
+  close(socket: Socket<Tunnel>, error?: Error) { if (socket.data.isOn(socket)) socket.data.upstreamClosed(error ?? null); },
+  error(socket: Socket<Tunnel>, error: Error) { if (socket.data.isOn(socket)) socket.data.upstreamClosed(error); },
 };

@@ -63,7 +63,7 @@ describe("check", () => {
     const absent = join(directory, "absent.yaml");
     const below = join(await fileWith(TABLE), "below.yaml");
     expect(await run(check, [absent])).toEqual({ code: 1, stdout: "", stderr: `cannot read ${absent}: no such file\n` });
-    expect((await run(check, [directory])).stderr).toBe(`cannot read ${directory}: is a directory\n`);
+    expect(run(routes, ["--config", directory])).rejects.toThrow(`cannot read ${directory}: is a directory`);
     expect((await run(check, [below])).stderr).toBe(`cannot read ${below}: what stands before a slash is not a directory\n`);
     expect(run(routes, ["--config", absent])).rejects.toThrow(`cannot read ${absent}: no such file`);
   });

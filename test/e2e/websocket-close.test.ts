@@ -59,7 +59,7 @@ describe("a close frame", () => {
     const other = await bridge();
     // Reserved bits: RFC 6455 section 5.2.
     other.pod.write(Buffer.concat([frames(20), Buffer.from([0xf2, 0])]));
-    expect((await other.client.ended()).code).toBe(1011);
+    expect(await other.client.ended()).toMatchObject({ code: 1011 });
     expect(other.client.dataBytes).toBe(20 * 0x4000);
   });
 

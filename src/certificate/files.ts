@@ -1,0 +1,89 @@
+// Certificates that somebody else keeps: pairs of files, watched. What is replaced is served from the next connection on. While
+// the two files of a pair don't fit (one is new, the other still old) or cannot be read, the last good ones stay.
+
+import type { Certificate } from "../certificate.ts";
+import { type FileWatchOptions, watchFiles } from "../lib/file-watch.ts";
+import { readSmallFile } from "../lib/small-file.ts";
+import type { CertificateSet } from "./certificate-set.ts";
+import { CertificateError, readCertificate } from "./read.ts";
+
+const CERTIFICATE_LIMIT_BYTES = 1024 * 1024;
+const KEY_LIMIT_BYTES = 64 * 1024;
+
+export type CertificatePair = { readonly certFile: string; readonly keyFile: string };
+
+export interface CertificateFileEvents {
+  loaded(pair: CertificatePair, certificate: Certificate): void;
+  /** Said once for each new reason. */
+  broken(pair: CertificatePair, reason: string): void;
+}
+
+/** @throws CertificateError with the path in its message */
+export function readCertificatePair({ certFile, keyFile }: CertificatePair): Certificate {
+  const certPem = read(certFile, CERTIFICATE_LIMIT_BYTES, "certificate");
+  const keyPem = read(keyFile, KEY_LIMIT_BYTES, "key");
+  try {
+    return readCertificate(certPem, keyPem);
+  } catch (error) {
+    throw new CertificateError(`cannot use ${certFile} with ${keyFile}: ${(error as Error).message}`);
+  }
+}
+
+export class CertificateFiles {
+  readonly #pairs: WatchedPair[];
+
+  /** Reads all pairs at once; a broken one is told, and waits to be mended. */
+  constructor(pairs: readonly CertificatePair[], certificates: CertificateSet, events: CertificateFileEvents, options?: FileWatchOptions) {
+    this.#pairs = pairs.map((pair) => new WatchedPair(pair, certificates, events, options));
+  }
+
+  /** What is wrong now, by certificate file. */
+  get problems(): ReadonlyMap<string, string> {
+    return new Map(this.#pairs.flatMap(({ pair, problem }) => (problem === null ? [] : [[pair.certFile, problem] as const])));
+  }
+
+  close(): void {
+    for (const pair of this.#pairs) pair.close();
+  }
+}
+
+class WatchedPair {
+  problem: string | null = null;
+  #current: Certificate | null = null;
+  readonly #watch: { close(): void };
+
+  constructor(readonly pair: CertificatePair, private readonly certificates: CertificateSet,
+    private readonly events: CertificateFileEvents, options?: FileWatchOptions) {
+    this.#watch = watchFiles([pair.certFile, pair.keyFile], () => this.#load(), options);
+    this.#load();
+  }
+
+  close(): void {
+    this.#watch.close();
+  }
+
+  #load(): void {
+    let certificate: Certificate;
+    try {
+      certificate = readCertificatePair(this.pair);
+    } catch (error) {
+      const { message } = error as Error;
+      if (message === this.problem) return;
+      this.problem = message;
+      return this.events.broken(this.pair, message);
+    }
+    this.problem = null;
+    if (certificate.fingerprint === this.#current?.fingerprint && certificate.certPem === this.#current.certPem) return;
+    this.certificates.replace(this.#current, certificate);
+    this.#current = certificate;
+    this.events.loaded(this.pair, certificate);
+  }
+}
+
+function read(path: string, limitBytes: number, what: string): string {
+  try {
+    return readSmallFile(path, limitBytes, what);
+  } catch (error) {
+    throw new CertificateError(`cannot read ${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,237 @@
+// Which certificates are wanted, and when each of them is asked for. A certificate is renewed with a third of its lifetime left;
+// what fails is tried again later and later, while the old certificate is served on, even past its end. Several processes on
+// one store share what one of them gets.
+//
+// Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
+// one name there is a growing pause, whatever is registered and deleted meanwhile.
+
+import type { Certificate } from "../certificate.ts";
+import type { CertificateSet } from "./certificate-set.ts";
+import { CertificateError, isFor, readCertificate } from "./read.ts";
+import { isEarly, type RandomNumber, renewalTime, retryPause } from "./schedule.ts";
+import type { CertificateStore, StoreProblem } from "./store.ts";
+
+/** Orders at the same time. */
+const ORDERS = 4;
+/** After a failure that others will share (a CA that is down or limits us) no new order begins for this long. */
+const HOLD_MS = 60_000;
+/** The wall clock may jump, and machines sleep: looked at this often at least. */
+const LOOK_MS = 3_600_000;
+
+/** Asks a CA. What it throws may say `retryAfterMs`, and `holdsOthers` when other names will fare the same. */
+export interface CertificateIssuer {
+  issue(names: readonly string[], signal: AbortSignal): Promise<{ readonly certPem: string; readonly keyPem: string }>;
+}
+
+export interface Clock {
+  /** Unix time in ms. */
+  now(): number;
+  /** @returns what cancels it */
+  after(ms: number, callback: () => void): () => void;
+}
+
+export interface RenewalEvents {
+  issued(name: string, certificate: Certificate): void;
+  /** @param retryMs until the next attempt */
+  failed(name: string, error: Error, retryMs: number): void;
+  /** A file of the store that cannot be used. */
+  problem(problem: StoreProblem): void;
+}
+
+export type RenewalOptions = {
+  readonly store: CertificateStore;
+  readonly certificates: CertificateSet;
+  readonly issuer: CertificateIssuer;
+  readonly events: RenewalEvents;
+  readonly clock?: Clock;
+  readonly random?: RandomNumber;
+};
+
+/** One wanted certificate, for people. Times are Unix times in ms. */
+export type CertificateState = {
+  readonly name: string;
+  readonly names: readonly string[];
+  /** These are null while there is no certificate. */
+  readonly issuer: string | null;
+  readonly notBeforeMs: number | null;
+  readonly notAfterMs: number | null;
+  readonly fingerprint: string | null;
+  readonly isRunning: boolean;
+  /** When it is asked for the next time; in the past when it waits for its turn. */
+  readonly nextMs: number;
+  /** Failures since the last success. */
+  readonly failures: number;
+  readonly error: string | null;
+};
+
+/** What is known about one name. One that is not wanted any more is kept until it could be asked for again. */
+type Entry = {
+  readonly name: string;
+  isWanted: boolean;
+  certificate: Certificate | null;
+  nextMs: number;
+  failures: number;
+  error: string | null;
+  running: AbortController | null;
+};
+
+export class Renewal {
+  readonly #entries = new Map<string, Entry>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #clock: Clock;
+  readonly #random: RandomNumber;
+  #loaded: Map<string, Certificate> | null = null;
+  #wanted: ReadonlySet<string> = new Set();
+  #heldUntilMs = 0;
+  #cancelTimer = (): void => {};
+  #isStarted = false;
+
+  constructor(private readonly options: RenewalOptions) {
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** Reads the store; what was wanted before is served when this resolves, and asked for after it. */
+  async start(): Promise<void> {
+    const { certificates, problems } = await this.options.store.load(this.#clock.now());
+    for (const problem of problems) this.options.events.problem(problem);
+    this.#loaded = certificates;
+    this.#isStarted = true;
+    this.#apply();
+    if (this.#wanted.size > 0) this.#loaded = null; // The first that want something are the ones that a restart knows.
+  }
+
+  /** Ends running orders and waits for their end. What is served stays. */
+  async stop(): Promise<void> {
+    this.#isStarted = false;
+    this.#cancelTimer();
+    for (const { running } of this.#entries.values()) running?.abort();
+    await Promise.all(this.#running);
+  }
+
+  /** @param names all that there shall be certificates for from now on, one each; without case */
+  want(names: Iterable<string>): void {
+    this.#wanted = new Set([...names].map((name) => name.toLowerCase()));
+    if (!this.#isStarted) return;
+    this.#apply();
+    if (this.#wanted.size > 0) this.#loaded = null;
+  }
+
+  states(): CertificateState[] {
+    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map(({ name, certificate, nextMs, failures, error, running }) => ({
+      name, names: certificate?.names ?? [name], issuer: certificate?.issuer ?? null, notBeforeMs: certificate?.notBeforeMs ?? null,
+      notAfterMs: certificate?.notAfterMs ?? null, fingerprint: certificate?.fingerprint ?? null,
+      isRunning: running !== null, nextMs, failures, error,
+    }));
+  }
+
+  #apply(): void {
+    for (const entry of this.#entries.values()) if (entry.isWanted && !this.#wanted.has(entry.name)) this.#giveUp(entry);
+    for (const name of this.#wanted) this.#admit(name);
+    this.#look();
+  }
+
+  #admit(name: string): void {
+    const known = this.#entries.get(name);
+    if (known?.isWanted === true) return;
+    const entry = known ?? { name, isWanted: true, certificate: null, nextMs: this.#clock.now(), failures: 0, error: null, running: null };
+    entry.isWanted = true;
+    this.#entries.set(name, entry);
+    const kept = this.#loaded?.get(name);
+    if (kept !== undefined) this.#take(entry, kept);
+  }
+
+  /** What was issued stays in the store: a name that comes back is not asked for again. */
+  #giveUp(entry: Entry): void {
+    entry.isWanted = false;
+    entry.running?.abort();
+    if (entry.certificate !== null) this.options.certificates.remove(entry.certificate);
+    entry.certificate = null;
+    if (entry.running === null && entry.failures === 0) this.#entries.delete(entry.name);
+  }
+
+  /** Begins what is due and comes back for what will be. */
+  #look(): void {
+    this.#cancelTimer();
+    if (!this.#isStarted) return;
+    const nowMs = this.#clock.now();
+    let nextMs = nowMs + LOOK_MS;
+    for (const entry of [...this.#entries.values()].toSorted((a, b) => a.nextMs - b.nextMs)) {
+      if (!entry.isWanted) this.#forget(entry, nowMs);
+      else if (entry.running === null && !this.#begin(entry, nowMs)) nextMs = Math.min(nextMs, Math.max(entry.nextMs, this.#heldUntilMs));
+    }
+    // With all orders running there is nothing to come back for: the end of each looks again.
+    if (this.#running.size < ORDERS) this.#cancelTimer = this.#clock.after(Math.max(nextMs - nowMs, 0), () => this.#look());
+  }
+
+  #forget(entry: Entry, nowMs: number): void {
+    if (entry.running === null && entry.nextMs <= nowMs) this.#entries.delete(entry.name);
+  }
+
+  #begin(entry: Entry, nowMs: number): boolean {
+    if (entry.nextMs > nowMs || this.#heldUntilMs > nowMs || this.#running.size >= ORDERS) return false;
+    entry.running = new AbortController();
+    const run = this.#renew(entry, entry.running.signal).finally(() => {
+      entry.running = null;
+      this.#running.delete(run);
+      this.#look();
+    });
+    this.#running.add(run);
+    return true;
+  }
+
+  async #renew(entry: Entry, signal: AbortSignal): Promise<void> {
+    try {
+      const certificate = await this.options.store.exclusively(entry.name, signal, () => this.#obtain(entry, signal));
+      if (entry.isWanted && !signal.aborted) this.#take(entry, certificate);
+    } catch (error) {
+      if (this.#isStarted) this.#fail(entry, error as Error, signal.aborted);
+    }
+  }
+
+  /** Another process may have been quicker. @throws Error of the issuer, of the store */
+  async #obtain(entry: Entry, signal: AbortSignal): Promise<Certificate> {
+    const { store, issuer, events } = this.options;
+    const kept = await store.read(entry.name).catch((error: Error) => {
+      events.problem({ path: store.pathOf(entry.name), reason: error.message });
+      return null; // It is replaced.
+    });
+    if (kept !== null && isEarly(kept, this.#clock.now())) return kept;
+    const { certPem, keyPem } = await issuer.issue([entry.name], signal);
+    const certificate = readCertificate(certPem, keyPem);
+    if (!isFor(certificate, entry.name)) throw new CertificateError(`the CA signed for ${certificate.names.join(", ")}`);
+    events.issued(entry.name, certificate);
+    await store.write(entry.name, certificate).catch((error: Error) => {
+      // It was hard to get: served all the same, and asked for again by the next start.
+      events.problem({ path: store.pathOf(entry.name), reason: `cannot keep it: ${error.message}` });
+    });
+    return certificate;
+  }
+
+  #take(entry: Entry, certificate: Certificate): void {
+    this.options.certificates.replace(entry.certificate, certificate);
+    entry.certificate = certificate;
+    entry.failures = 0;
+    entry.error = null;
+    entry.nextMs = renewalTime(certificate, this.#random);
+  }
+
+  /** An order that was given up counts too: registering and deleting a name in turns must not become a storm of orders. */
+  #fail(entry: Entry, error: Error & { retryAfterMs?: number | null; holdsOthers?: boolean }, isGivenUp: boolean): void {
+    entry.failures += 1;
+    const retryMs = retryPause(entry.failures, error.retryAfterMs ?? null, this.#random);
+    entry.nextMs = this.#clock.now() + retryMs;
+    if (isGivenUp) return;
+    entry.error = error.message;
+    if (error.holdsOthers === true) this.#heldUntilMs = this.#clock.now() + HOLD_MS;
+    this.options.events.failed(entry.name, error, retryMs);
+  }
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms).unref();
+    return () => clearTimeout(timer);
+  },
+};

@@ -1,0 +1,41 @@
+// When a certificate is renewed, and when a failed attempt is made again. Pure: time and randomness come in.
+
+import type { Certificate } from "../certificate.ts";
+
+/** At least 0 and less than 1. */
+export type RandomNumber = () => number;
+
+type Lifetime = Pick<Certificate, "notBeforeMs" | "notAfterMs">;
+
+/** Of the last third, so that many certificates of one day are not renewed in one minute. */
+const JITTER = 0.1;
+
+/** Three failures within five minutes, five within the hour (Let's Encrypt allows as many), then slowly. */
+const FIRST_PAUSE_MS = 60_000;
+const PAUSE_GROWTH = 3;
+const PAUSE_LIMIT_MS = 12 * 3_600_000;
+const PAUSE_JITTER = 0.2;
+/** A CA may ask for more than we would wait; not for any time. */
+const RETRY_AFTER_LIMIT_MS = 7 * 24 * 3_600_000;
+
+/** Whether more than a third of the lifetime is left. */
+export function isEarly({ notBeforeMs, notAfterMs }: Lifetime, nowMs: number): boolean {
+  return notAfterMs - nowMs > (notAfterMs - notBeforeMs) / 3;
+}
+
+/** Unix time in ms: when a third of the lifetime is left, or a little later. */
+export function renewalTime({ notBeforeMs, notAfterMs }: Lifetime, random: RandomNumber): number {
+  const third = (notAfterMs - notBeforeMs) / 3;
+  return Math.ceil(notAfterMs - third * (1 - JITTER * random()));
+}
+
+/**
+ * From a failure to the next attempt, ms.
+ * @param failures since the last success, at least 1
+ * @param retryAfterMs what the CA asked for; null: nothing
+ */
+export function retryPause(failures: number, retryAfterMs: number | null, random: RandomNumber): number {
+  const grown = Math.min(FIRST_PAUSE_MS * PAUSE_GROWTH ** (failures - 1), PAUSE_LIMIT_MS);
+  const asked = Math.min(retryAfterMs ?? 0, RETRY_AFTER_LIMIT_MS);
+  return Math.ceil(Math.max(grown, asked) * (1 + PAUSE_JITTER * random()));
+}

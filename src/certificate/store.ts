@@ -1,0 +1,99 @@
+// The certificates of one resolver on disk: `<directory>/<name>.pem`, chain and key in one file, so that they always fit each
+// other, readable by their owner only. Several processes may use one directory; whoever wants to change an entry holds its lock.
+
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Certificate } from "../certificate.ts";
+import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
+import { withLock } from "./lock.ts";
+import { CertificateError, isFor, readCertificate } from "./read.ts";
+
+/** What a certificate can be asked for, and what can be a file's name: letters, digits and hyphens (RFC 1123), perhaps one wildcard. */
+const NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const NAME_LIMIT = 253;
+/** `*` would be expanded by every shell that comes near; no name contains this. */
+const WILDCARD = "+";
+const EXTENSION = ".pem";
+
+/** So long after its end nobody renews it any more: its name was given up. */
+const GIVEN_UP_MS = 30 * 24 * 3_600_000;
+
+export type StoreProblem = { readonly path: string; readonly reason: string };
+
+export class CertificateStore {
+  /** @param directory made when it is needed */
+  constructor(readonly directory: string) {}
+
+  /** @throws CertificateError for what cannot be the name of a certificate */
+  pathOf(name: string): string {
+    if (!NAME.test(name) || name.length > NAME_LIMIT) throw new CertificateError(`no certificate can be had for ${JSON.stringify(name)}`);
+    return join(this.directory, `${name.replace("*", WILDCARD)}${EXTENSION}`);
+  }
+
+  /** Everything that can be used, by name; what cannot is told, and left as it is. Removes what was given up long ago. */
+  async load(nowMs: number = Date.now()): Promise<{ certificates: Map<string, Certificate>; problems: StoreProblem[] }> {
+    const certificates = new Map<string, Certificate>();
+    const problems: StoreProblem[] = [];
+    await removeAbandoned(this.directory, nowMs);
+    for (const file of await this.#files(problems)) {
+      const name = file.slice(0, -EXTENSION.length).replace(WILDCARD, "*");
+      try {
+        const certificate = await this.read(name);
+        if (certificate === null) continue;
+        if (nowMs - certificate.notAfterMs > GIVEN_UP_MS) await this.remove(name);
+        else certificates.set(name, certificate);
+      } catch (error) {
+        problems.push({ path: join(this.directory, file), reason: (error as Error).message });
+      }
+    }
+    return { certificates, problems };
+  }
+
+  /** @returns null when there is none. @throws CertificateError for one that cannot be used; Error of the file system */
+  async read(name: string): Promise<Certificate | null> {
+    let text: string;
+    try {
+      text = await readFile(this.pathOf(name), "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw error;
+    }
+    const certificate = readCertificate(text, text);
+    if (!isFor(certificate, name)) throw new CertificateError(`it is for ${certificate.names.join(", ")}`);
+    return certificate;
+  }
+
+  /** @throws Error of the file system: what was there still is */
+  async write(name: string, { certPem, keyPem }: Certificate): Promise<void> {
+    await this.#makeDirectory();
+    await writeAtomically(this.pathOf(name), `${certPem}${keyPem}`, PRIVATE);
+  }
+
+  /** The lock's file stays: one that is removed while another waits for it would lock nothing. */
+  async remove(name: string): Promise<void> {
+    await removeDurably(this.pathOf(name));
+  }
+
+  /**
+   * Runs `job` while no other process does so for this name.
+   * @throws Error when the directory cannot be written: nothing should be asked for that could not be kept
+   */
+  async exclusively<T>(name: string, signal: AbortSignal, job: () => Promise<T>): Promise<T> {
+    const path = this.pathOf(name);
+    await this.#makeDirectory();
+    return withLock(`${path.slice(0, -EXTENSION.length)}.lock`, signal, job);
+  }
+
+  async #makeDirectory(): Promise<void> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+  }
+
+  async #files(problems: StoreProblem[]): Promise<string[]> {
+    try {
+      return (await readdir(this.directory)).filter((file) => file.endsWith(EXTENSION)).toSorted();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") problems.push({ path: this.directory, reason: (error as Error).message });
+      return [];
+    }
+  }
+}

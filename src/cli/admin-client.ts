@@ -1,0 +1,62 @@
+// What commands that speak to a running instance share: where its admin API is, its token, and what its errors say.
+
+import { readFileSync } from "node:fs";
+import type { FlagSpec } from "./args.ts";
+import { type Arguments, UsageError } from "./args.ts";
+import type { Io } from "./command.ts";
+
+const TIMEOUT_MS = 30_000;
+
+export const ADMIN_FLAGS: readonly FlagSpec[] = [
+  { name: "admin", value: "URL", default: "http://127.0.0.1:9090", help: "the admin API" },
+  { name: "admin-token", value: "FILE", help: "file with its bearer token" },
+  { name: "json", help: "the answer as it came" },
+];
+
+export class AdminClient {
+  readonly #base: string;
+  readonly #token: string | null;
+
+  /** @throws UsageError */
+  constructor(args: Arguments) {
+    const text = args.require("admin");
+    const url = URL.parse(/^[a-z]+:\/\//i.test(text) ? text : `http://${text}`);
+    if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`--admin: not a URL: "${text}" (such as http://127.0.0.1:9090)`);
+    this.#base = url.origin;
+    const file = args.get("admin-token");
+    this.#token = file === undefined ? null : readFileSync(file, "utf8").trim();
+  }
+
+  /** The answer's JSON; null when it has none. @throws Error that a user can read: nobody there, or what it said */
+  async call(method: string, path: string, body?: object): Promise<unknown> {
+    const response = await fetch(`${this.#base}${path}`, {
+      method, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    }).catch((error: Error) => {
+      throw new Error(`cannot reach the admin API at ${this.#base}: ${error.message} (is it running? choose another with --admin URL)`);
+    });
+    const text = await response.text();
+    const value: unknown = text === "" ? null : JSON.parse(text);
+    if (response.ok) return value;
+    throw new Error((value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`);
+  }
+}
+
+/** Runs one call; what it says goes to stderr when it fails. @returns the exit code */
+export async function withAdmin(args: Arguments, io: Io, run: (admin: AdminClient) => Promise<void>): Promise<number> {
+  try {
+    await run(new AdminClient(args));
+    return 0;
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    io.stderr(`${(error as Error).message}\n`);
+    return 1;
+  }
+}
+
+/** Columns for people. */
+export function table(rows: ReadonlyArray<readonly string[]>): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  return rows.map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()}\n`).join("");
+}

@@ -1,0 +1,51 @@
+// route-gateway gateway: names and domains for workloads, registered at run time, in the place of the zos gateway module and the
+// Traefik that it drives.
+
+import { loadGateway } from "../config/gateway.ts";
+import type { Arguments } from "./args.ts";
+import type { Command, Io } from "./command.ts";
+import { runUntilStopped } from "./running.ts";
+import { addressFlag, listenFlag, logFormatFlag } from "./settings-flags.ts";
+
+export const command: Command = {
+  name: "gateway",
+  summary: "Serves names and domains that workloads register at run time, with certificates or TLS passthrough.",
+  spec: {
+    flags: [
+      { name: "root", value: "DIR", default: "/var/cache/modules/gateway", help: "registry (proxy), certificates and accounts are below it" },
+      { name: "broker", value: "URL", help: "Redis with zbus calls, unix:///var/run/redis.sock or tcp://[:password@]host:port; without it there is the admin API only" },
+      { name: "domain", value: "NAME", help: "the gateway's own domain: name proxies are below it" },
+      { name: "public-address", value: "IP", repeat: true, help: "an address of this gateway: what domains must resolve to" },
+      { name: "http", value: "HOST:PORT", default: ":80", help: "challenges and redirects" },
+      { name: "https", value: "HOST:PORT", default: ":443", help: "TLS, terminated or passed through" },
+      { name: "admin", value: "HOST:PORT", default: "127.0.0.1:9090", help: "admin API and metrics" },
+      { name: "admin-token", value: "FILE", help: "file with the admin API's bearer token; needed when it is not on loopback" },
+      { name: "dns", value: "HOST:PORT", help: "answers DNS-01 challenges, such as :53; off without it" },
+      { name: "challenge-program", value: "FILE", help: "publishes DNS-01 challenges instead: present|cleanup FQDN VALUE, timeout" },
+      { name: "acme-directory", value: "URL", help: "certificate authority (RFC 8555); Let's Encrypt by default" },
+      { name: "acme-email", value: "ADDRESS", help: "where the authority may write to" },
+      { name: "acme-ca", value: "FILE", help: "PEM file with the root that the authority's own server is trusted by" },
+      { name: "tls-local", help: "certificates of an authority of our own, for trying things out" },
+      { name: "allow-loopback-backends", help: "backends may be on this machine, for trying things out" },
+      { name: "skip-domain-check", help: "registered domains need not resolve to a public address" },
+      { name: "log-format", value: "json|pretty", help: "one JSON object a line, or lines for people (default json)" },
+    ],
+    examples: [
+      "route-gateway gateway --broker unix:///var/run/redis.sock --root /var/cache/modules/gateway --domain gent01.dev.grid.tf",
+      "route-gateway gateway --root /tmp/gateway --domain localhost.test --tls-local --allow-loopback-backends --http :8080 --https :8443",
+    ],
+  },
+  run: gateway,
+};
+
+function gateway(args: Arguments, io: Io): Promise<number> {
+  const load = () => loadGateway({
+    env: io.env, root: args.require("root"), broker: args.get("broker"), domain: args.get("domain"), publicAddresses: args.all("public-address"),
+    http: listenFlag(args), https: addressFlag(args, "https"), admin: addressFlag(args, "admin"), dns: addressFlag(args, "dns"),
+    adminTokenFile: args.get("admin-token"), challengeProgram: args.get("challenge-program"),
+    acmeDirectory: args.get("acme-directory"), acmeEmail: args.get("acme-email"), acmeCaFile: args.get("acme-ca"),
+    isLocal: args.has("tls-local"), allowLoopbackBackends: args.has("allow-loopback-backends"), checkDomains: !args.has("skip-domain-check"),
+    logFormat: logFormatFlag(args),
+  });
+  return runUntilStopped(async () => load(), undefined);
+}
