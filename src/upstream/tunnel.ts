@@ -246,6 +246,8 @@ export class Tunnel implements Sweepable {
   }
 
   #linger(): void {
+    // Closing the client's side has events, too.
+    if (this.#ended) return;
     this.#lingerUntilMs = performance.now() + (this.#unfinished() === null ? LINGER_MS : STALL_MS);
     this.sweeper.add(this);
     this.#endIfOver();
