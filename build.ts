@@ -117,7 +117,7 @@ async function buildLibrary(): Promise<void> {
       entrypoints: LIBRARY.map((path) => join(ROOT, path)), outdir: temporary, root: join(ROOT, "src"),
       naming: { entry: "[name].[ext]", chunk: "[name]-[hash].[ext]" },
       // Not minified: whoever debugs a program of theirs reads these lines.
-      target: "bun", format: "esm", splitting: true, define: buildInfo(),
+      target: "bun", format: "esm", splitting: true, define: { ...buildInfo(), ROUTE_WITHOUT_FRONT: "true" },
     });
     await Bun.write(join(temporary, "index.d.ts"), await libraryTypes(join(temporary, "types")));
     await rm(join(temporary, "types"), { recursive: true });

@@ -18,6 +18,9 @@ const DRAIN_LOOK_MS = 20;
 /** What clients get to answer the close frames that a drain sends. */
 const CLOSE_GRACE_MS = 1000;
 
+/** Set by build.ts for the library. */
+declare const ROUTE_WITHOUT_FRONT: true | undefined;
+
 /** Longer than any look-up of a name or a token may take. */
 const RETIRE_MS = 15_000;
 
@@ -200,8 +203,9 @@ function needingRestart(old: Settings, next: Settings): string[] {
 /** Loaded when it is needed: a plain router starts without it. */
 async function openFront(settings: Settings, log: Log): Promise<Front | null> {
   if (settings.tls === null && settings.gateway === null && settings.admin === null) return null;
-  const { Front } = await import("./front.ts");
-  return Front.open(settings, log);
+  // The library serves consoles only: its build drops this branch, and with it all that stands behind the import.
+  if (typeof ROUTE_WITHOUT_FRONT === "undefined") return (await import("./front.ts")).Front.open(settings, log);
+  throw new Error("tls, gateway and admin are not part of the library");
 }
 
 function tokenSettings({ desktopToken, vmToken }: Settings): TokenSettings {

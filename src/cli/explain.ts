@@ -2,11 +2,13 @@
 // names are looked up, because the guard judges addresses.
 
 import { isIP } from "node:net";
+import { loadConsoles } from "../config/consoles.ts";
 import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import { hostForUrl } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { type Client, identifyClient } from "../proxy/client.ts";
+import { closingFor } from "../proxy/closing.ts";
 import { askForConsole, consoleOf } from "../proxy/console.ts";
 import { type Passage, upstreamHead } from "../proxy/passage.ts";
 import { type ClientRequest, readRequest } from "../proxy/request.ts";
@@ -32,6 +34,7 @@ export const command: Command = {
     positionals: [{ name: "URL", help: "a path with its query, or a whole URL" }],
     flags: [
       { name: "config", value: "FILE", help: "configuration; without it, the built-in endpoint table" },
+      { name: "consoles", help: "explain what `route-gateway consoles` does with its variables" },
       { name: "method", value: "M", help: "request method", default: "GET" },
       { name: "header", value: "'K: V'", repeat: true, help: "request header" },
       { name: "token", value: "T", help: "token; put where the route looks first" },
@@ -43,6 +46,7 @@ export const command: Command = {
     environment: [["JWT_DESKTOP_SIGNING_PUBLIC_KEY, JWT_DESKTOP_PAYLOAD_PRIVATE_KEY", "key files, as with serve"]],
     examples: [
       "route-gateway explain /filer/home?dir=x --token \"$TOKEN\"",
+      "SECRET_KEY=... LOCAL_DEV_MODE=true route-gateway explain --consoles /TOKEN/ubuntu --header 'Upgrade: websocket'",
       "route-gateway explain \"/websockify?jwt_token=$TOKEN\" --header 'Upgrade: websocket'",
     ],
   },
@@ -50,7 +54,9 @@ export const command: Command = {
 };
 
 async function explain(args: Arguments, io: Io): Promise<number> {
-  const settings = await loadSettings({ ...settingsOptions(args, io), allowUnset: true });
+  const options = { ...settingsOptions(args, io), allowUnset: true };
+  if (args.has("consoles") && options.file !== undefined) throw new UsageError("--consoles has a configuration of its own: leave --config out");
+  const settings = args.has("consoles") ? loadConsoles(options) : await loadSettings(options);
   const sweeper = new Sweeper();
   const say = (label: string, text: string): void => io.stdout(`${label.padEnd(9)} ${text}\n`);
   // A route without a token can be explained without keys.
@@ -98,10 +104,18 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
   } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
     throw new RouteError("upgrade_required", "a console is a WebSocket (add --header 'Upgrade: websocket')");
   }
-  const proven = await explainToken(request, match, snapshot, say, keyFault);
-  const framing = isUpgrade ? upgradeFields(request) : "";
-  const passage = { snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null };
-  return await explainTarget(passage, framing, proven?.identity ?? null, say);
+  try {
+    const proven = await explainToken(request, match, snapshot, say, keyFault);
+    const framing = isUpgrade ? upgradeFields(request) : "";
+    const passage = { snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null };
+    return await explainTarget(passage, framing, proven?.identity ?? null, say);
+  } catch (thrown) {
+    if (!isUpgrade || !route.closeAfterUpgrade || thrown instanceof UsageError) throw thrown;
+    const error = asRouteError(thrown);
+    const { code, reason } = closingFor(error);
+    say("answer", `101, and a close frame with ${code} ${JSON.stringify(reason)}: ${error.message}`);
+    return 1;
+  }
 }
 
 /** What every browser sends in a handshake: whoever asks for an explanation need not write it. */

@@ -98,7 +98,11 @@ function isLoopback(host: string): boolean {
 function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSettings | null {
   const { entrypoints, gateway } = file;
   const tls = file.tls ?? (gateway === undefined ? undefined : NO_TLS);
-  if (tls === undefined) return null;
+  if (tls === undefined) {
+    // Somebody who asks for it in so many words must not be served plain HTTP only.
+    if (options.httpsListen !== undefined) pass.mistake(null, "--https: there is nothing to serve over TLS (the configuration has no \"tls\")");
+    return null;
+  }
   const { acme } = tls;
   if (tls.names.length > 0 && acme === undefined && tls.localAuthority === undefined) {
     pass.mistake(pass.placeOf(tls, "names"), "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there");

@@ -51,6 +51,9 @@ const acme = object({
   storage: optional(DIRECTORY, "directory of accounts, keys and certificates; default: acme below gateway's root, else /var/lib/route-gateway/acme"),
 });
 
+/** Far above what anybody says; a year is usual. */
+const TEN_YEARS_MS = 3650 * 86_400_000;
+
 const tls = object({
   certificates: withDefault(list(object({
     certFile: required(FILE, "PEM file with the certificate and its chain; followed while it is renewed"),
@@ -61,7 +64,7 @@ const tls = object({
   acme: optional(acme, "certificates from an authority such as Let's Encrypt"),
   localAuthority: optional(DIRECTORY, "directory of a certificate authority of our own, for trying things out"),
   redirect: withDefault(boolean(), true, "plain requests for hosts with a certificate go to https"),
-  hsts: withDefault(duration({ mayBeZero: true }), 0, "Strict-Transport-Security for so long; 0: not sent"),
+  hsts: withDefault(duration({ mayBeZero: true, longestMs: TEN_YEARS_MS }), 0, "Strict-Transport-Security for so long; 0: not sent"),
 });
 
 const gateway = object({

@@ -11,12 +11,12 @@ import { integer, type JsonSchema, Refusal, type Shape, word } from "./shape.ts"
 
 export const port: Shape<number> = integer(1, 65535, "a port number");
 
-/** Milliseconds. `mayBeZero`: 0 has a meaning (mostly "never"). */
-export function duration(options: { readonly mayBeZero?: true } = {}): Shape<number> {
+/** Milliseconds. `mayBeZero`: 0 has a meaning (mostly "never"). `longestMs`: for what is said to others and no timer here waits for. */
+export function duration(options: { readonly mayBeZero?: true; readonly longestMs?: number } = {}): Shape<number> {
   const zero = options.mayBeZero ? ", or 0" : "";
   const expects = `a duration such as 500ms, 30s or 10m${zero}`;
   return word(expects, orZero("^[0-9]+(ms|s|m|h|d)$", options), (text) => {
-    const ms = parseDuration(text);
+    const ms = parseDuration(text, options.longestMs);
     if (ms === undefined || (ms === 0 && !options.mayBeZero)) {
       throw new Refusal(`expected ${expects}, found "${text}"${meantDuration(text)}`);
     }
@@ -119,6 +119,7 @@ export function parseApiUrl(text: string): ApiUrl {
   const isSecure = /^(wss|https)$/i.test(scheme);
   const host = bracketed ?? bare ?? "";
   const number = Number(port ?? (isSecure ? 443 : 80));
+  if (text.includes("@")) throw new Refusal("the URL of a Kubernetes API holds no user and no password (wss:// sends the token of \"tokenFile\")");
   if (parts === null || !isHost(host) || number < 1 || number > 65535) {
     throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${text}"`);
   }

@@ -103,6 +103,8 @@ async function openAll(options: DemoOptions, opened: Array<() => Promise<unknown
       NODE_NAME: "demo",
     },
     httpListen: options.httpListen ?? DEFAULT_LISTEN,
+    // As the log that people watch: the lines of requests are made by the settings, the others by the log.
+    logFormat: "pretty",
   });
   const settings = withConsoles(desktops, kubernetes.port, consoleSecret);
   const app = await startRouter(settings, options.log ?? silentLog());

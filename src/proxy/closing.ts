@@ -10,7 +10,7 @@ const NORMAL = 1000;
 const INTERNAL = 1011;
 
 export class Closing implements ClientLeg {
-  constructor(private readonly code: number, private readonly reason: string) {}
+  constructor(readonly code: number, readonly reason: string) {}
 
   opened(ws: ServerWebSocket<ClientLeg>): void {
     ws.close(this.code, this.reason);

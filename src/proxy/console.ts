@@ -99,6 +99,7 @@ function apiMessage(body: string): string {
   return text.trim().slice(0, 300);
 }
 
+/** Words with a space between them: the machine's name stands in the message as well, and may be `active-directory`. */
 function isInUse(message: string): boolean {
-  return /\bin use\b|\bactive\b|\balready\b|preserve/i.test(message);
+  return /\bin use\b|\bactive (?:\w+ )?connection\b/i.test(message);
 }

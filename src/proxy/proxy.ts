@@ -52,6 +52,8 @@ export class Proxy {
   #running = 0;
   #handled = 0;
   #draining = false;
+  /** Handshakes under way at upstreams: a drain waits for none of them, their sessions would be closed at once. */
+  readonly #dials = new Set<{ abort(): void }>();
   #isCut = false;
 
   /** @param edge null: nothing stands before the table */
@@ -79,6 +81,7 @@ export class Proxy {
   /** Sessions are closed and new ones are refused; running requests go on. */
   drain({ code, reason }: { readonly code: number; readonly reason: string }): void {
     this.#draining = true;
+    for (const dial of [...this.#dials]) dial.abort();
     this.sessions.shutAll(code, reason);
   }
 
@@ -189,7 +192,9 @@ export class Proxy {
   }
 
   #answer({ visit }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
-    const { headers } = visit.headers.make([["content-type", contentType], ...own], visit.requestId);
+    const { headers } = visit.headers.make([["content-type", contentType]], visit.requestId);
+    // Over the configured ones, which are meant for what upstreams send: the viewer's page has its token in the address.
+    for (const [name, value] of own) headers.set(name, value);
     visit.finish(status, visit.raw.method === "HEAD" ? 0 : bytes);
     return this.#done(visit, new Response(body, { status, headers }));
   }
@@ -299,11 +304,17 @@ export class Proxy {
     const { settings } = snapshot;
     if (this.#draining) throw new RouteError("unavailable", "shutting down");
     visit.upstreamStartedMs = performance.now();
+    let dial: { abort(): void } | null = null;
+    const slow = (begun: { abort(): void }): void => {
+      this.#dials.add(dial = begun);
+      visit.slow(begun);
+    };
     const upstream = await dialWebSocket({
       address: asked.target.address, port: asked.target.port, ca: asked.ca, head: asked.head.slice(0, -2), protocols: asked.protocols,
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
-      messageLimitBytes: settings.websocket.messageLimitBytes, readsRefusal: asked.refusal !== null, watcher: visit,
-    }, this.sweeper).catch((error: unknown) => {
+      messageLimitBytes: settings.websocket.messageLimitBytes, readsRefusal: asked.refusal !== null, watcher: { slow },
+    }, this.sweeper).finally(() => { if (dial !== null) this.#dials.delete(dial); }).catch((error: unknown) => {
+      if (this.#draining && error instanceof ClientGoneError && !visit.raw.signal.aborted) throw new RouteError("unavailable", "shutting down");
       throw error instanceof HandshakeRefusedError ? asked.refusal?.(error) ?? error : error;
     });
     visit.answered();

@@ -49,7 +49,7 @@ describe("the Kubernetes API of a console", () => {
     ["kubernetes: ▸\"wss://api/base\"", "the URL of a Kubernetes API ends after the port: \"wss://api/base\" has \"/base\" (paths go into \"apiPath\")"],
     ["kubernetes: ▸\"wss://api:1?a\"", "the URL of a Kubernetes API ends after the port: \"wss://api:1?a\" has \"?a\" (paths go into \"apiPath\")"],
     ["kubernetes: ▸\"ftp://api\"", `${API_URL}, found "ftp://api"`], ["kubernetes: ▸\"api:443\"", `${API_URL}, found "api:443"`], ["kubernetes: ▸\"wss://\"", `${API_URL}, found "wss://"`],
-    ["kubernetes: ▸\"wss://u:p@api\"", `${API_URL}, found "wss://u:p@api"`], ["kubernetes: ▸\"wss://api:0\"", `${API_URL}, found "wss://api:0"`],
+    ["kubernetes: ▸\"wss://u:p@api\"", "the URL of a Kubernetes API holds no user and no password (wss:// sends the token of \"tokenFile\")"], ["kubernetes: ▸\"wss://api:0\"", `${API_URL}, found "wss://api:0"`],
     ["kubernetes: ▸\"wss://api:65536\"", `${API_URL}, found "wss://api:65536"`], ["kubernetes: ▸\"wss://fd00::1\"", `${API_URL}, found "wss://fd00::1"`],
     ["kubernetes: ▸\"wss://[fd00::1%eth0]\"", `${API_URL}, found "wss://[fd00::1%eth0]"`], ["kubernetes: ▸\"wss://a b\"", `${API_URL}, found "wss://a b"`],
     ["kubernetes: ▸\"wss://api\\r\\nX: y\"", `${API_URL}, found "wss://api\r\nX: y"`], ["kubernetes: ▸true", "expected the URL of a Kubernetes API such as wss://host:443, found the boolean true"],

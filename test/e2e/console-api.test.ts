@@ -218,6 +218,7 @@ describe.skipIf(!HAS_OPENSSL)("a refusal of the Kubernetes API (needs openssl)",
 
   test.each([
     [409, "Operation cannot be fulfilled on virtualmachineinstance.kubevirt.io \"ubuntu\": VMI is in failed status", 503, "not running"],
+    [409, "Operation cannot be fulfilled on virtualmachineinstance.kubevirt.io \"active-directory\": VMI is not running", 503, "not running"],
     [400, "No graphics devices are present.", 503, "not running"],
     [503, "Active VNC connection. Request denied.", 503, "in use"],
     [503, "the server is currently unable to handle the request", 503, "not running"],

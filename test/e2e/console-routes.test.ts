@@ -249,4 +249,10 @@ describe("the access line of a console", () => {
     const paths = router.lines.slice(-2).map((line) => line["path"] as string);
     expect(paths).toEqual(["/site/[token]/x/[token]", "/site/x%20[token]"]);
   });
+
+  test.each(["{ ", "{\n "])("masks a token whose JSON begins with %p as well", async (start) => {
+    const part = (text: string): string => Buffer.from(start + text).toString("base64url");
+    await router.ask("GET", `/site/${part('"alg":"HS256"}')}.${part('"id":"alice","exp":4102444800}')}.c2lnbmF0dXJl/ubuntu`);
+    expect(router.lines.at(-1)?.["path"]).toBe("/site/[token]/ubuntu");
+  });
 });

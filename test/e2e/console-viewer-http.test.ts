@@ -67,6 +67,20 @@ function directives(policy: string): Map<string, string[]> {
 }
 
 describe("the viewer's page", () => {
+  test("keeps its own headers over those of the configuration, which may be for other pages", async () => {
+    const loose = 'headers: { response: { Referrer-Policy: unsafe-url, Cache-Control: max-age=60, Content-Security-Policy: "default-src *", X-Frame-Options: SAMEORIGIN } }';
+    const router = await ConsoleRouter.file(BESIDE + loose);
+    try {
+      const page = await ask(router, "GET", `/a/${token()}/ubuntu`, HTML);
+      expect(page.status).toBe(200);
+      expectHardened(page);
+      expect(page.header("cache-control")).toBe("no-store");
+      expectHardened(await ask(router, "GET", "/a/_viewer/client.js"));
+    } finally {
+      await router.stop();
+    }
+  });
+
   test.each([
     ["", () => bare], ["/ws_proxy", () => prefixed], ["/a", () => beside], ["/b/c", () => beside],
   ] as const)("is what a browser gets at a console's address: %s/TOKEN/VM", async (prefix, router) => {

@@ -176,6 +176,20 @@ describe("a drain", () => {
     expect(router.events("stopped")).toMatchObject([{ cut: 1 }]);
   });
 
+  test("does not wait for a handshake that an upstream never answers", async () => {
+    let isAsked = false;
+    pod.answer(() => { isAsked = true; });
+    const router = await serve();
+    const client = await WsClient.dial(router.port, target());
+    clients.push(client);
+    await pod.until(() => isAsked);
+    router.signal("SIGTERM");
+    await client.until(() => client.head !== "" || client.isClosed);
+    expect(client.status).toBe(503);
+    expect(await router.exit(3000)).toBe(0);
+    expect(router.events("stopped")).toMatchObject([{ cut: 0 }]);
+  });
+
   test("does not open a session whose handshake was under way", async () => {
     const pending: { accept: (() => void) | null } = { accept: null };
     pod.answer((seen, connection) => { pending.accept = () => connection.accept(seen); });

@@ -17,7 +17,7 @@ describe.skipIf(!CAN_PACK)("the package (needs npm and tar)", () => {
     const names = pack.files.map((path) => path.replace(/-[0-9a-z]{8}\.js$/, "-HASH.js"));
     expect(names).toEqual([
       "README.md", "dist/library/files-HASH.js", "dist/library/index-HASH.js", "dist/library/index.d.ts", "dist/library/index.js",
-      "dist/library/websocket-proxy-worker.js", "package.json",
+      "dist/library/websocket-proxy-worker.js", "docs/LIBRARY.md", "examples/consoles.ts", "package.json",
     ]);
     expect(pack.npmSays.map(({ path }) => path).toSorted()).toEqual([...pack.files]);
   });
@@ -38,6 +38,8 @@ describe.skipIf(!CAN_PACK)("the package (needs npm and tar)", () => {
     expect(named.length).toBeGreaterThanOrEqual(3);
     expect(named.filter((path) => !pack.files.includes(path.slice(2)))).toEqual([]);
     expect(manifest["bin"]).toBeUndefined();
+    // All of it is bundled: whoever installs the package gets no other one.
+    for (const kind of ["dependencies", "peerDependencies", "optionalDependencies"]) expect(manifest[kind]).toBeUndefined();
   });
 });
 

@@ -55,6 +55,13 @@ export class WsClient {
     return client;
   }
 
+  /** Sends the handshake over a connection that is open already, a TLS one for example. */
+  static over(socket: Socket, port: number, target: string, options: Handshake = {}): WsClient {
+    const client = new WsClient(socket);
+    client.write(handshakeHead(port, target, options));
+    return client;
+  }
+
   /** A handshake and its answer, whatever it is. */
   static async try(port: number, target: string, options: Handshake = {}): Promise<WsClient> {
     const client = await WsClient.dial(port, target, options);
