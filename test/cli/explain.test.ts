@@ -235,4 +235,18 @@ routes:
     expect(text).toContain(`answer    503 service unavailable: cannot load service account CA ${join(directory, "absent.crt")}: ENOENT`);
     expect([exitCode, text.includes(ACCOUNT)]).toEqual([1, false]);
   });
+
+  test("knows the built-in table of consoles and its variables, and says which close frame takes a refusal's place", async () => {
+    let text = "";
+    const run = (path: string, env: Record<string, string> = {}): Promise<number> => {
+      text = "";
+      const variables = { SECRET_KEY: SECRET, LOCAL_DEV_MODE: "true", HOST_PATH_PREFIX: "ws_proxy", ...env };
+      return command.run(parseArgs(["--consoles", path, ...UPGRADE], command.spec), { stdout: (part) => { text += part; }, stderr: () => {}, env: variables });
+    };
+    expect(await run(`/ws_proxy/${vmToken()}/ubuntu`)).toBe(0);
+    expect(text).toContain("target    ws://localhost:8001, virtual machine \"ubuntu\"");
+    expect(await run(`/ws_proxy/${vmToken()}/debian`, { ROUTE_CLOSE_AFTER_UPGRADE: "true" })).toBe(1);
+    expect(text).toMatch(/answer {4}101.*1000.*invalid token/);
+    await expect(explain("--consoles", "--config", join(directory, "consoles.yaml"), "/x")).rejects.toThrow(UsageError);
+  });
 });
