@@ -11,7 +11,7 @@ import { Transport } from "./transport.ts";
 export type { ChallengeType, IssuedCertificate, KeyType } from "./order.ts";
 
 /** A CA that spends nonces quickly rejects many; each rejection brings the next one (RFC 8555 section 6.5). */
-const BAD_NONCE_RETRIES = 0;
+const BAD_NONCE_RETRIES = 20;
 
 export type AcmeClientOptions = {
   readonly directoryUrl: string;

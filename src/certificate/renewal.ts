@@ -8,7 +8,7 @@
 import type { Certificate } from "../certificate.ts";
 import type { CertificateSet } from "./certificate-set.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
-import { isEarly, type RandomNumber, renewalTime, retryPause } from "./schedule.ts";
+import { isEarly, type RandomNumber, renewalTime, retryPause, successPause } from "./schedule.ts";
 import type { CertificateStore, StoreProblem } from "./store.ts";
 
 /** Orders at the same time. */
@@ -183,7 +183,9 @@ export class Renewal {
   async #renew(entry: Entry, signal: AbortSignal): Promise<void> {
     try {
       const certificate = await this.options.store.exclusively(entry.name, signal, () => this.#obtain(entry, signal));
-      if (entry.isWanted && !signal.aborted) this.#take(entry, certificate);
+      if (!entry.isWanted || signal.aborted) return;
+      this.#take(entry, certificate);
+      entry.nextMs = Math.max(entry.nextMs, this.#clock.now() + successPause(certificate));
     } catch (error) {
       if (this.#isStarted) this.#fail(entry, error as Error, signal.aborted);
     }
@@ -197,6 +199,8 @@ export class Renewal {
       return null; // It is replaced.
     });
     if (kept !== null && isEarly(kept, this.#clock.now())) return kept;
+    // Of a name that came back: served while a new one is asked for, and for as long as that fails.
+    if (kept !== null && entry.certificate === null && entry.isWanted) this.#serve(entry, kept);
     const { certPem, keyPem } = await issuer.issue([entry.name], signal);
     const certificate = readCertificate(certPem, keyPem);
     if (!isFor(certificate, entry.name)) throw new CertificateError(`the CA signed for ${certificate.names.join(", ")}`);
@@ -209,11 +213,15 @@ export class Renewal {
   }
 
   #take(entry: Entry, certificate: Certificate): void {
-    this.options.certificates.replace(entry.certificate, certificate);
-    entry.certificate = certificate;
+    this.#serve(entry, certificate);
     entry.failures = 0;
     entry.error = null;
     entry.nextMs = renewalTime(certificate, this.#random);
+  }
+
+  #serve(entry: Entry, certificate: Certificate): void {
+    this.options.certificates.replace(entry.certificate, certificate);
+    entry.certificate = certificate;
   }
 
   /** An order that was given up counts too: registering and deleting a name in turns must not become a storm of orders. */

@@ -30,6 +30,14 @@ export function renewalTime({ notBeforeMs, notAfterMs }: Lifetime, random: Rando
 }
 
 /**
+ * From a success to the next attempt at the least, ms: where the clocks of the CA and ours differ by much, what is new is due for
+ * renewal already, and would be for ever.
+ */
+export function successPause({ notBeforeMs, notAfterMs }: Lifetime): number {
+  return Math.min((notAfterMs - notBeforeMs) / 3, PAUSE_LIMIT_MS);
+}
+
+/**
  * From a failure to the next attempt, ms.
  * @param failures since the last success, at least 1
  * @param retryAfterMs what the CA asked for; null: nothing

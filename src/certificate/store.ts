@@ -1,7 +1,7 @@
 // The certificates of one resolver on disk: `<directory>/<name>.pem`, chain and key in one file, so that they always fit each
 // other, readable by their owner only. Several processes may use one directory; whoever wants to change an entry holds its lock.
 
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Certificate } from "../certificate.ts";
 import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
@@ -14,6 +14,7 @@ const NAME_LIMIT = 253;
 /** `*` would be expanded by every shell that comes near; no name contains this. */
 const WILDCARD = "+";
 const EXTENSION = ".pem";
+const LOCK = ".lock";
 
 /** So long after its end nobody renews it any more: its name was given up. */
 const GIVEN_UP_MS = 30 * 24 * 3_600_000;
@@ -35,6 +36,7 @@ export class CertificateStore {
     const certificates = new Map<string, Certificate>();
     const problems: StoreProblem[] = [];
     await removeAbandoned(this.directory, nowMs);
+    await this.#removeLocks(nowMs);
     for (const file of await this.#files(problems)) {
       const name = file.slice(0, -EXTENSION.length).replace(WILDCARD, "*");
       try {
@@ -69,7 +71,6 @@ export class CertificateStore {
     await writeAtomically(this.pathOf(name), `${certPem}${keyPem}`, PRIVATE);
   }
 
-  /** The lock's file stays: one that is removed while another waits for it would lock nothing. */
   async remove(name: string): Promise<void> {
     await removeDurably(this.pathOf(name));
   }
@@ -81,11 +82,24 @@ export class CertificateStore {
   async exclusively<T>(name: string, signal: AbortSignal, job: () => Promise<T>): Promise<T> {
     const path = this.pathOf(name);
     await this.#makeDirectory();
-    return withLock(`${path.slice(0, -EXTENSION.length)}.lock`, signal, job);
+    return withLock(`${path.slice(0, -EXTENSION.length)}${LOCK}`, signal, job);
   }
 
   async #makeDirectory(): Promise<void> {
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
+  }
+
+  /**
+   * Of names that nobody has used for long. A lock that is removed while somebody holds it locks nothing: then two ask a CA
+   * for one certificate, and no more than that happens.
+   */
+  async #removeLocks(nowMs: number): Promise<void> {
+    const files = await readdir(this.directory).catch((): string[] => []); // What is wrong with it is told by whoever reads it.
+    for (const file of files.filter((file) => file.endsWith(LOCK) && !files.includes(`${file.slice(0, -LOCK.length)}${EXTENSION}`))) {
+      const path = join(this.directory, file);
+      const stats = await stat(path).catch(() => null);
+      if (stats !== null && nowMs - stats.mtimeMs > GIVEN_UP_MS) await rm(path, { force: true });
+    }
   }
 
   async #files(problems: StoreProblem[]): Promise<string[]> {

@@ -27,6 +27,7 @@ export const command: Command = {
       ["ROUTE_ALLOWED_ORIGINS", "any, same-host, or origins with commas; any by default"],
       ["ROUTE_TRUSTED_PROXIES", "CIDRs of proxies whose X-Forwarded-* headers are believed"],
       ["ROUTE_ALLOW_WEAK_SECRET", "true: accept a key below 32 bytes"],
+      ["ROUTE_LOG_FORMAT", "like --log-format"],
       ["ROUTE_CA_FILE, ROUTE_TOKEN_FILE", "the service account's files, where they are not in their usual place"],
     ],
     examples: [

@@ -19,7 +19,7 @@ export function errorResponse(error: RouteError, accept: string | undefined, req
 }
 
 const HINTS: Readonly<Record<number, string>> = {
-  401: "Your session may have ended. Please log in again.",
+  401: "Your session or this link may have ended. Please log in again, or ask for a new link.",
   403: "You may not go there.",
   404: "There is nothing at this address.",
   502: "The desktop or service did not answer. It may still be starting: please try again in a moment.",
@@ -30,7 +30,7 @@ const HINTS: Readonly<Record<number, string>> = {
 // No script, no style sheet, nothing from the request but our own id (checked when it came from outside).
 function page(error: RouteError, requestId: string): string {
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${error.status} ${error.publicText}</title></head>
+<html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><meta name="viewport" content="width=device-width"><title>${error.status} ${error.publicText}</title></head>
 <body><h1>${error.status} ${error.publicText}</h1><p>${HINTS[error.status] ?? "The request could not be served."}</p><p><small>Request ${requestId}</small></p></body></html>
 `;
 }

@@ -8,7 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Gateway } from "../gateway.ts";
-import { removeAbandoned, removeDurably, writeAtomically } from "./atomic-file.ts";
+import { removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
 import { type Claim, conflictOf, settle, type Settlement } from "./claims.ts";
 import { changedFiles, FILE_LIMIT_BYTES, fileNameOf, isRegistered, listFiles, readFiles, type Reading, workloadIdOf } from "./directory.ts";
 import { DirectoryWatch, type DirectoryWatchOptions } from "./directory-watch.ts";

@@ -13,6 +13,11 @@ describe("duration", () => {
       expect(parseDuration(text)).toBeUndefined();
     });
 
+  test("goes beyond what a timer holds where it is told to", () => {
+    expect(parseDuration("365d", 365 * 86_400_000)).toBe(365 * 86_400_000);
+    expect(parseDuration("366d", 365 * 86_400_000)).toBeUndefined();
+  });
+
   test.each([[0, "0"], [600_000, "10m"], [90_000, "90s"], [1500, "1500ms"], [86_400_000, "1d"]])(
     "writes %d ms as %s", (ms, text) => {
       expect(formatDuration(ms)).toBe(text);

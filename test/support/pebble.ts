@@ -62,9 +62,11 @@ export class Pebble {
   }
 
   async startCa(): Promise<void> {
+    await this.stopCa();
     const { nonceReject = 50 } = this.options;
+    const log = Bun.file(join(this.directory, "pebble.log"));
     this.#ca = Bun.spawn(["pebble", "-strict", "-config", join(this.directory, "pebble.json"), "-dnsserver", `127.0.0.1:${this.#ports.dns}`], {
-      stdin: "ignore", stdout: Bun.file(join(this.directory, "pebble.log")), stderr: "inherit",
+      stdin: "ignore", stdout: log, stderr: log,
       env: { PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: String(nonceReject), PEBBLE_AUTHZREUSE: "0" },
     });
     await eventually("pebble", () => this.isUp(), Boolean);

@@ -1,0 +1,144 @@
+// A CA in trouble, or none at all: a stand-in that speaks enough of ACME over real TLS to fail at any step.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { AcmeClient } from "../../src/acme/client.ts";
+import { AcmeError, type AcmeErrorCode, readProblem } from "../../src/acme/errors.ts";
+import { HttpSolver } from "../../src/acme/http-solver.ts";
+import { CertificateAuthority, HAS_OPENSSL } from "../support/certificates.ts";
+
+type Reply = (path: string) => Response | Promise<Response> | null;
+
+let authority: CertificateAuthority;
+let server: Bun.Server<undefined>;
+let root: string;
+let reply: Reply = () => null;
+let clients = 0;
+
+beforeAll(() => {
+  if (!HAS_OPENSSL) return;
+  root = mkdtempSync(join(tmpdir(), "route-acme-refusals-"));
+  authority = new CertificateAuthority("ca");
+  const { key, cert } = authority.sign({ names: ["IP:127.0.0.1"] });
+  server = Bun.serve({ hostname: "127.0.0.1", port: 0, tls: { key, cert }, fetch: async (request) => {
+    const { pathname } = new URL(request.url);
+    const response = (await reply(pathname)) ?? usual(pathname);
+    response.headers.set("Replay-Nonce", "bm9uY2U");
+    return response;
+  } });
+});
+afterAll(async () => {
+  if (!HAS_OPENSSL) return;
+  await server.stop(true);
+  authority.remove();
+  rmSync(root, { recursive: true });
+});
+
+function usual(path: string): Response {
+  const base = `https://127.0.0.1:${server.port}`;
+  if (path === "/dir") return Response.json({ newNonce: `${base}/nonce`, newAccount: `${base}/account`, newOrder: `${base}/order` });
+  if (path === "/account") return Response.json({ status: "valid" }, { status: 201, headers: { Location: `${base}/account/1` } });
+  return new Response(null, { status: 200 });
+}
+
+/** A problem document (RFC 7807) as the answer to new orders. */
+function refusing(status: number, problem: object, headers: Record<string, string> = {}): Reply {
+  return (path) => (path === "/order" ? Response.json(problem, { status, headers: { "Content-Type": "application/problem+json", ...headers } }) : null);
+}
+
+/** What an order fails with. */
+async function order(to: Reply, options: { directoryUrl?: string; requestTimeoutMs?: number } = {}): Promise<AcmeError> {
+  reply = to;
+  const client = new AcmeClient({
+    directoryUrl: `https://127.0.0.1:${server.port}/dir`, directory: join(root, `client${++clients}`), email: null, caPem: authority.pem, ...options,
+  });
+  const error = await client.order(["a.example.org"], "http-01", new HttpSolver()).then(() => null, (thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(AcmeError);
+  return error as AcmeError;
+}
+
+const RATE_LIMITED = { type: "urn:ietf:params:acme:error:rateLimited", detail: "too many certificates already issued" };
+
+describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
+  test("tells how long a CA that limits us wants to be left alone, in seconds, and does not wait for it", async () => {
+    const error = await order(refusing(429, RATE_LIMITED, { "Retry-After": "3600" }));
+    expect(error).toMatchObject({ code: "rate_limited", problemType: RATE_LIMITED.type, retryAfterMs: 3_600_000, holdsOthers: true });
+    expect(error.message).toContain("too many certificates already issued");
+  });
+
+  test("tells how long a CA that limits us wants to be left alone, as a date", async () => {
+    const error = await order(refusing(429, RATE_LIMITED, { "Retry-After": new Date(Date.now() + 600_000).toUTCString() }));
+    expect(error.retryAfterMs).toBeGreaterThan(590_000);
+    expect(error.retryAfterMs).toBeLessThanOrEqual(600_000);
+  });
+
+  test("is limited by the type of the problem, whatever the status, and without a time", async () => {
+    expect(await order(refusing(403, RATE_LIMITED))).toMatchObject({ code: "rate_limited", retryAfterMs: null });
+  });
+
+  test("names the one of several names that is refused", async () => {
+    const caa = { type: "urn:ietf:params:acme:error:caa", detail: "CAA record forbids it", identifier: { type: "dns", value: "a.example.org" } };
+    const error = await order(refusing(403, { type: "urn:ietf:params:acme:error:compound", detail: "some failed", subproblems: [caa] }));
+    expect(error).toMatchObject({ code: "refused", identifier: "a.example.org", holdsOthers: false });
+  });
+
+  test("takes a CA in trouble for one that cannot be reached, and waits as long as that asks", async () => {
+    const error = await order(refusing(503, { detail: "maintenance" }, { "Retry-After": "120" }));
+    expect(error).toMatchObject({ code: "unreachable", retryAfterMs: 120_000, holdsOthers: true });
+  });
+
+  test("gives up on nonces that are bad for ever", async () => {
+    const error = await order(refusing(400, { type: "urn:ietf:params:acme:error:badNonce", detail: "no" }));
+    expect(error.code).toBe("invalid_answer");
+  });
+
+  const STRANGE: ReadonlyArray<readonly [what: string, reply: Reply, code: AcmeErrorCode]> = [
+    ["a directory that is no JSON", (path) => (path === "/dir" ? new Response("<html>") : null), "invalid_answer"],
+    ["a directory without an order in it", (path) => (path === "/dir" ? Response.json({ newNonce: "https://127.0.0.1/x" }) : null), "invalid_answer"],
+    ["a directory that is null", (path) => (path === "/dir" ? Response.json(null) : null), "invalid_answer"],
+    ["a directory that leads away from TLS", (path) => (path === "/dir" ? Response.json({ newNonce: "http://127.0.0.1:1/", newAccount: "http://127.0.0.1:1/" }) : null), "invalid_answer"],
+    ["a redirect", (path) => (path === "/dir" ? Response.redirect("https://example.org/dir", 302) : null), "invalid_answer"],
+    ["an answer without an end", (path) => (path === "/dir" ? new Response("x".repeat(2 * 1024 * 1024)) : null), "invalid_answer"],
+    ["JSON that is cut off", (path) => (path === "/order" ? new Response("{", { status: 201, headers: { "Content-Type": "application/json", Location: "https://127.0.0.1/o" } }) : null), "invalid_answer"],
+    ["an order without its address", (path) => (path === "/order" ? Response.json({ status: "pending" }, { status: 201 }) : null), "invalid_answer"],
+    ["a problem that is none", (path) => (path === "/order" ? Response.json([1], { status: 400 }) : null), "refused"],
+    ["an error page of a machine between us", (path) => (path === "/dir" ? new Response("<html>bad gateway", { status: 502 }) : null), "unreachable"],
+  ];
+  for (const [what, strange, code] of STRANGE) {
+    test(`answers ${what} with a typed error`, async () => {
+      expect((await order(strange)).code).toBe(code);
+    });
+  }
+
+  test("has a deadline for every call", async () => {
+    const hanging = Promise.withResolvers<Response>();
+    const error = await order((path) => (path === "/dir" ? hanging.promise : null), { requestTimeoutMs: 100 });
+    hanging.resolve(new Response(null));
+    expect(error).toMatchObject({ code: "unreachable" });
+    expect(error.message).toContain("no answer within 100 ms");
+  });
+
+  test("says so when nobody listens", async () => {
+    expect((await order(() => null, { directoryUrl: "https://127.0.0.1:1/dir" })).code).toBe("unreachable");
+  });
+
+  test("asks nobody without TLS", async () => {
+    expect((await order(() => null, { directoryUrl: `http://127.0.0.1:${server.port}/dir` })).code).toBe("invalid_answer");
+  });
+
+  test("bounds what a CA says, and keeps it on one line", async () => {
+    const error = await order(refusing(400, { type: "x", detail: `line\r\n\u001b[31m${"y".repeat(10_000)}` }));
+    expect(error.message.length).toBeLessThan(600);
+    expect(error.message).not.toMatch(/[\r\n\u001b]/);
+  });
+});
+
+describe("readProblem", () => {
+  for (const value of [null, undefined, 3, "text", [], { type: 3, detail: {}, identifier: "x", subproblems: [null] }]) {
+    test(`finds nothing in ${JSON.stringify(value)}`, () => {
+      expect(readProblem(value)).toEqual({ type: null, detail: null, identifier: null });
+    });
+  }
+});

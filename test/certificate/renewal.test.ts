@@ -1,0 +1,337 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LocalAuthority } from "../../src/certificate/authority.ts";
+import { CertificateSet } from "../../src/certificate/certificate-set.ts";
+import { type CertificateIssuer, type CertificateState, Renewal } from "../../src/certificate/renewal.ts";
+import { CertificateStore } from "../../src/certificate/store.ts";
+import { eventually } from "../support/eventually.ts";
+import { DAY_MS, FakeClock, newCertificate, START_MS } from "./fixtures.ts";
+
+const MINUTE_MS = 60_000;
+const A = "a.example.org";
+const B = "b.example.org";
+
+let root: string;
+let clock: FakeClock;
+let store: CertificateStore;
+let set: CertificateSet;
+let asked: string[];
+let failures: Array<{ name: string; message: string; retryMs: number }>;
+let problems: string[];
+let started: Renewal[];
+/** What the CA does in place of signing. */
+let instead: ((names: readonly string[], signal: AbortSignal) => Promise<unknown>) | null;
+let authority: LocalAuthority;
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), "route-renewal-"));
+  clock = new FakeClock();
+  store = new CertificateStore(join(root, "resolver"));
+  authority = await LocalAuthority.open({ directory: null, now: clock.now });
+  [set, asked, failures, problems, started, instead] = [new CertificateSet(), [], [], [], [], null];
+});
+afterEach(async () => {
+  await Promise.all(started.map((renewal) => renewal.stop()));
+  rmSync(root, { recursive: true, force: true });
+});
+
+const issuer: CertificateIssuer = {
+  async issue(names, signal) {
+    asked.push(...names);
+    if (instead !== null) await instead(names, signal);
+    return authority.issue(names);
+  },
+};
+
+async function start(wanted: readonly string[], own: CertificateIssuer = issuer): Promise<Renewal> {
+  const renewal = new Renewal({ store, certificates: set, issuer: own, clock, random: () => 0, events: {
+    issued: () => {}, failed: (name, { message }, retryMs) => failures.push({ name, message, retryMs }), problem: ({ reason }) => problems.push(reason),
+  } });
+  started.push(renewal);
+  renewal.want(wanted);
+  await renewal.start();
+  return renewal;
+}
+
+const served = (name: string): string | null => set.find(name)?.fingerprint ?? null;
+const stateOf = (renewal: Renewal, name: string): CertificateState | undefined => renewal.states().find((state) => state.name === name);
+const settled = (renewal: Renewal): Promise<unknown> => eventually("all orders to end", () => renewal.states(), (states) => states.every(({ isRunning, nextMs }) => !isRunning && nextMs > clock.nowMs));
+const failing = async (error: object = {}): Promise<never> => {
+  throw Object.assign(new Error("the CA refuses"), error);
+};
+
+describe("Renewal", () => {
+  test("asks for what is wanted, each in a certificate of its own, and keeps it", async () => {
+    const renewal = await start([A, "*.Example.org"]);
+    await settled(renewal);
+    expect(asked.toSorted()).toEqual(["*.example.org", A]);
+    expect(set.find(A)?.names).toEqual([A]);
+    expect(set.find(B)?.names).toEqual(["*.example.org"]);
+    expect((await store.read(A))?.fingerprint).toBe(served(A) as string);
+  });
+
+  test("asks for nothing that is not wanted, and for nothing twice", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    renewal.want([A]);
+    renewal.want([A]);
+    clock.advance(30 * DAY_MS);
+    await settled(renewal);
+    expect(asked).toEqual([A]);
+  });
+
+  test("serves after a restart what it has got before, without asking", async () => {
+    await settled(await start([A]));
+    const before = served(A);
+    set = new CertificateSet();
+    await start([A]);
+    expect(served(A)).toBe(before);
+    expect(asked).toEqual([A]);
+  });
+
+  test("renews with a third of the lifetime left, not before, and drops the old certificate", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = set.find(A);
+    const { notAfterMs, notBeforeMs } = before!;
+    const dueMs = notAfterMs - (notAfterMs - notBeforeMs) / 3;
+    expect(stateOf(renewal, A)?.nextMs).toBe(dueMs);
+    clock.advance(dueMs - clock.nowMs - 1);
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    await settled(renewal);
+    expect(asked).toHaveLength(2);
+    expect(served(A)).not.toBe(before!.fingerprint);
+    expect(set.all()).toHaveLength(1);
+  });
+
+  test("keeps the old certificate when renewing fails, even past its end, and tells", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = served(A);
+    instead = () => failing();
+    clock.advance(61 * DAY_MS);
+    await eventually("the failure", () => failures.length, (count) => count === 1);
+    expect(served(A)).toBe(before);
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 1, error: "the CA refuses", fingerprint: before });
+    clock.advance(40 * DAY_MS);
+    await eventually("more failures", () => failures.length, (count) => count > 1);
+    expect(stateOf(renewal, A)!.notAfterMs).toBeLessThan(clock.nowMs);
+    expect(served(A)).toBe(before);
+  });
+
+  test("goes on when the CA is back, and forgets the error", async () => {
+    instead = () => failing({ holdsOthers: true });
+    const renewal = await start([A]);
+    await settled(renewal);
+    expect(served(A)).toBeNull();
+    instead = null;
+    clock.advance(MINUTE_MS);
+    await settled(renewal);
+    expect(served(A)).not.toBeNull();
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 0, error: null });
+  });
+
+  test("does not ask again and again when what it gets is old already", async () => {
+    const old = await LocalAuthority.open({ directory: null, now: () => clock.nowMs - 70 * DAY_MS });
+    const renewal = await start([A], { issue: (names) => (asked.push(...names), old.issue(names)) });
+    await settled(renewal);
+    clock.advance(12 * 3_600_000 - 1);
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    await eventually("the next order", () => asked.length, (count) => count === 2);
+  });
+
+  test("waits longer after each failure", async () => {
+    instead = () => failing();
+    const renewal = await start([A]);
+    for (const minutes of [1, 3, 9, 27]) {
+      await settled(renewal);
+      expect(failures.at(-1)?.retryMs).toBe(minutes * MINUTE_MS);
+      const count = asked.length;
+      clock.advance(minutes * MINUTE_MS - 1);
+      expect(asked).toHaveLength(count);
+      clock.advance(1);
+    }
+  });
+
+  test("leaves a CA alone for as long as it asks", async () => {
+    instead = () => failing({ retryAfterMs: 3 * 3_600_000 });
+    const renewal = await start([A]);
+    await settled(renewal);
+    clock.advance(3 * 3_600_000 - 1);
+    expect(asked).toHaveLength(1);
+    clock.advance(1);
+    await eventually("the next order", () => asked.length, (count) => count === 2);
+  });
+
+  test("begins no other order for a minute when the CA is down or limits us, and goes on then", async () => {
+    const many = Array.from({ length: 10 }, (_, index) => `n${index}.example.org`);
+    instead = () => failing({ holdsOthers: true });
+    const renewal = await start(many);
+    await eventually("the first failures", () => failures.length, (count) => count === 4);
+    clock.advance(MINUTE_MS - 1);
+    expect(asked).toHaveLength(4);
+    instead = null;
+    clock.advance(1);
+    await settled(renewal);
+    expect(set.all()).toHaveLength(10);
+  });
+
+  test("does not hold others back for what is wrong with one name", async () => {
+    instead = ([name]) => (name === A ? failing() : Promise.resolve());
+    const renewal = await start([A, B]);
+    await settled(renewal);
+    expect(served(A)).toBeNull();
+    expect(served(B)).not.toBeNull();
+  });
+
+  test("has four orders at a time", async () => {
+    const gate = Promise.withResolvers<void>();
+    let most = 0;
+    let running = 0;
+    instead = async () => {
+      most = Math.max(most, ++running);
+      await gate.promise;
+      running -= 1;
+    };
+    const renewal = await start(Array.from({ length: 9 }, (_, index) => `n${index}.example.org`));
+    await eventually("four orders", () => running, (count) => count === 4);
+    gate.resolve();
+    await settled(renewal);
+    expect(most).toBe(4);
+    expect(set.all()).toHaveLength(9);
+  });
+
+  test("gives up a name that is not wanted any more, in the middle of an order", async () => {
+    const stopped = Promise.withResolvers<void>();
+    instead = (_, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => { stopped.resolve(); reject(signal.reason as Error); }));
+    const renewal = await start([A]);
+    await eventually("the order", () => asked.length, (count) => count === 1);
+    renewal.want([]);
+    await stopped.promise;
+    expect(renewal.states()).toEqual([]);
+    expect(failures).toEqual([]);
+  });
+
+  test("does not become a storm of orders when a name is registered and deleted in turns", async () => {
+    instead = (_, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+    const renewal = await start([A]);
+    await eventually("the order", () => asked.length, (count) => count === 1);
+    for (let turn = 0; turn < 10; turn++) {
+      renewal.want([]);
+      await eventually("the end of the order", () => clock.pending, (count) => count === 1);
+      renewal.want([A]);
+    }
+    await eventually("the pause", () => stateOf(renewal, A), (state) => state?.isRunning === false);
+    expect(asked).toHaveLength(1);
+    expect(stateOf(renewal, A)?.nextMs).toBeGreaterThan(clock.nowMs);
+  });
+
+  test("serves nothing for a name that was given up, and asks for nothing when it comes back", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = served(A);
+    renewal.want([]);
+    expect(served(A)).toBeNull();
+    clock.advance(DAY_MS);
+    renewal.want([A]);
+    await settled(renewal);
+    expect(served(A)).toBe(before);
+    expect(asked).toHaveLength(1);
+  });
+
+  test("serves what is kept of a name that comes back late, while no new one can be had", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = served(A);
+    renewal.want([]);
+    clock.advance(70 * DAY_MS);
+    instead = () => failing();
+    renewal.want([A]);
+    await settled(renewal);
+    expect(failures).toHaveLength(1);
+    expect(served(A)).toBe(before);
+  });
+
+  test("asks for nothing where it could not keep it", async () => {
+    writeFileSync(join(root, "resolver"), "a file");
+    const renewal = await start([A]);
+    await settled(renewal);
+    expect(asked).toEqual([]);
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 1 });
+    expect(problems).toHaveLength(1);
+  });
+
+  test("serves what it has got though it could not be kept", async () => {
+    instead = async () => rmSync(store.directory, { recursive: true });
+    const renewal = await start([A], { issue: async (names, signal) => {
+      const issued = await issuer.issue(names, signal);
+      writeFileSync(store.directory, "a file");
+      return issued;
+    } });
+    await settled(renewal);
+    expect(served(A)).not.toBeNull();
+    expect(problems[0]).toStartWith("cannot keep it: ");
+  });
+
+  test("refuses what the CA signed for another name, or with another key", async () => {
+    const other = await newCertificate([B]);
+    const renewal = await start([A], { issue: async () => other });
+    await settled(renewal);
+    expect(served(A)).toBeNull();
+    expect(failures[0]?.message).toBe(`the CA signed for ${B}`);
+    const mixed = await start([B], { issue: async () => ({ certPem: other.certPem, keyPem: (await newCertificate([B])).keyPem }) });
+    await settled(mixed);
+    expect(failures[1]?.message).toBe("the key belongs to another certificate");
+  });
+
+  test("asks no CA for what cannot be a name", async () => {
+    const renewal = await start(["a_b.example.org", "../x"]);
+    await settled(renewal);
+    expect(asked).toEqual([]);
+    expect(failures).toHaveLength(2);
+  });
+
+  test("replaces a file that is broken, and tells", async () => {
+    await store.write(A, await newCertificate([A]));
+    writeFileSync(store.pathOf(A), "garbage");
+    const renewal = await start([A]);
+    await settled(renewal);
+    expect(problems).toContain("there is no certificate in PEM");
+    expect(readFileSync(store.pathOf(A), "utf8")).toContain("BEGIN CERTIFICATE");
+  });
+
+  test("takes over what another process has renewed meanwhile", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const fresh = await newCertificate([A], () => START_MS + 50 * DAY_MS);
+    await store.write(A, fresh);
+    clock.advance(61 * DAY_MS);
+    await settled(renewal);
+    expect(served(A)).toBe(fresh.fingerprint);
+    expect(asked).toHaveLength(1);
+  });
+
+  test("spreads the renewals of one day", async () => {
+    const numbers = [0, 0.5];
+    const renewal = new Renewal({ store, certificates: set, issuer, clock, random: () => numbers.shift() ?? 0, events: { issued: () => {}, failed: () => {}, problem: () => {} } });
+    started.push(renewal);
+    renewal.want([A, B]);
+    await renewal.start();
+    await settled(renewal);
+    const [one, two] = renewal.states().map(({ nextMs }) => nextMs).sort((x, y) => x - y) as [number, number];
+    expect((two - one) / DAY_MS).toBeCloseTo(1.5, 1);
+  });
+
+  test("waits for the end of its orders when it stops, and leaves no timer", async () => {
+    instead = (_, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+    const renewal = await start([A]);
+    await eventually("the order", () => asked.length, (count) => count === 1);
+    await renewal.stop();
+    expect(clock.pending).toBe(0);
+    expect(failures).toEqual([]);
+  });
+});
