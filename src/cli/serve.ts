@@ -4,7 +4,7 @@ import { loadSettings } from "../config/load.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { runUntilStopped } from "./running.ts";
-import { settingsOptions } from "./settings-flags.ts";
+import { addressFlag, settingsOptions } from "./settings-flags.ts";
 
 export const command: Command = {
   name: "serve",
@@ -13,6 +13,8 @@ export const command: Command = {
     flags: [
       { name: "config", value: "FILE", help: "configuration; without it, the built-in endpoint table (see: routes)" },
       { name: "http", value: "HOST:PORT", help: "address to listen on, \":80\" by default; port 0 lets the kernel choose" },
+      { name: "https", value: "HOST:PORT", help: "address for TLS, \":443\" by default; the configuration says which certificates (tls)" },
+      { name: "admin", value: "HOST:PORT", help: "address of the admin API and of metrics, such as 127.0.0.1:9090; off without it" },
       { name: "allow-targets", value: "LIST", repeat: true, help: "CIDRs and DNS suffixes that tokens may lead to as well, separated by commas" },
       { name: "log-format", value: "json|pretty", help: "one JSON object a line, or lines for people (default json)" },
     ],
@@ -23,6 +25,7 @@ export const command: Command = {
       ["NODE_NAME", "what /node answers"],
       ["NAMESERVER_RESOLVER", "DNS server for targets; the first one of /etc/resolv.conf by default"],
       ["HTTP_LISTEN", "like --http"],
+      ["HTTPS_LISTEN", "like --https"],
       ["ROUTE_ALLOWED_TARGETS", "like --allow-targets"],
       ["ROUTE_TRUSTED_PROXIES", "CIDRs of proxies whose X-Forwarded-* headers are believed"],
       ["ROUTE_ALLOW_WEAK_RSA_KEYS", "true: accept RSA keys below 2048 bits"],
@@ -30,11 +33,13 @@ export const command: Command = {
     examples: [
       "JWT_DESKTOP_SIGNING_PUBLIC_KEY=signing.pem JWT_DESKTOP_PAYLOAD_PRIVATE_KEY=payload.pem route-gateway serve",
       "route-gateway serve --config /etc/route-gateway/routes.yaml --http :8080",
+      "route-gateway serve --config /etc/route-gateway/routes.yaml --http :8080 --https :8443 --admin 127.0.0.1:9090",
     ],
   },
   run: serve,
 };
 
 async function serve(args: Arguments, io: Io): Promise<number> {
-  return runUntilStopped(() => loadSettings(settingsOptions(args, io)), args.get("config"));
+  const load = () => loadSettings({ ...settingsOptions(args, io), httpsListen: addressFlag(args, "https"), adminListen: addressFlag(args, "admin") });
+  return runUntilStopped(load, args.get("config"));
 }

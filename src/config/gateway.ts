@@ -5,7 +5,7 @@ import type { Settings } from "../settings.ts";
 import { buildSettings, type ParseOptions } from "./build.ts";
 import type { Environment } from "./interpolate.ts";
 import { ConfigError } from "./mistake.ts";
-import { type Plain, Source } from "./source.ts";
+import { type MapValue, type Plain, Source, type Value } from "./source.ts";
 
 export const GATEWAY_SOURCE = "route-gateway gateway";
 
@@ -29,36 +29,68 @@ export type GatewayOptions = {
   readonly allowLoopbackBackends?: boolean | undefined;
   readonly checkDomains?: boolean | undefined;
   readonly adminTokenFile?: string | undefined;
+  /** Who is asked where domains point, `ip[:port]`; the system's by default. */
+  readonly nameserver?: string | undefined;
   readonly logFormat?: ParseOptions["logFormat"];
 };
 
-/** @throws ConfigError with every mistake */
+/** The flags that say what a file would say elsewhere. */
+const FLAGS = [
+  "--root", "--broker", "--domain", "--public-address", "--admin-token", "--dns", "--challenge-program", "--acme-directory", "--acme-email", "--acme-ca",
+  "--tls-local", "--allow-loopback-backends", "--skip-domain-check", "--nameserver",
+] as const;
+type Flag = (typeof FLAGS)[number];
+
+/** @throws ConfigError with every mistake, and the flag that it is in */
 export function loadGateway(options: GatewayOptions): Settings {
-  const source = new Source("", { env: {} });
-  const parsed = buildSettings(source.fromPlain(fileOf(options), 0), source, GATEWAY_SOURCE, {
+  // A text with one flag a line: what a flag says stands in its line.
+  const source = new Source(`\n${FLAGS.join("\n")}\n`, { env: {} });
+  const parsed = buildSettings(fileOf(options, source), source, GATEWAY_SOURCE, {
     env: options.env, httpListen: options.http, httpsListen: options.https, adminListen: options.admin, logFormat: options.logFormat,
   });
-  // There is no file that places could point into.
-  if ("mistakes" in parsed) throw new ConfigError(GATEWAY_SOURCE, parsed.mistakes.map(({ message }) => ({ line: 0, column: 0, message })));
-  return parsed.settings;
+  if (!("mistakes" in parsed)) return parsed.settings;
+  const flagOf = (line: number): string => (line > 1 ? `${FLAGS[line - 2]}: ` : "");
+  throw new ConfigError(GATEWAY_SOURCE, parsed.mistakes.map(({ line, message }) => ({ line: 0, column: 0, message: `${flagOf(line)}${message}` })));
 }
 
-function fileOf(options: GatewayOptions): Plain {
-  const acme = given({ directory: options.acmeDirectory, email: options.acmeEmail, caFile: options.acmeCaFile });
+function fileOf(options: GatewayOptions, source: Source): Value {
+  const said = (entries: Readonly<Record<string, Said>>): MapValue => sectionOf(entries, source);
   return {
-    tls: options.isLocal === true ? given({ localAuthority: `${options.root}/local-authority` }) : { acme },
-    gateway: given({
-      root: options.root, broker: options.broker, domain: options.domain, dns: options.dns, challengeProgram: options.challengeProgram,
-      publicAddresses: options.publicAddresses, checkDomains: options.checkDomains, allowLoopbackBackends: options.allowLoopbackBackends,
-    }),
-    admin: given({ tokenFile: options.adminTokenFile }),
-    services: { healthz: { text: "OK" } },
-    routes: [{ path: "/healthz", match: "exact", service: "healthz" }],
+    kind: "map", offset: 0, entries: Object.entries({
+      tls: options.isLocal === true
+        ? said({ localAuthority: ["--tls-local", `${options.root}/local-authority`] })
+        : wrapped("acme", said({ directory: ["--acme-directory", options.acmeDirectory], email: ["--acme-email", options.acmeEmail], caFile: ["--acme-ca", options.acmeCaFile] })),
+      gateway: said({
+        root: ["--root", options.root], broker: ["--broker", options.broker], domain: ["--domain", options.domain],
+        publicAddresses: ["--public-address", options.publicAddresses], checkDomains: ["--skip-domain-check", options.checkDomains],
+        allowLoopbackBackends: ["--allow-loopback-backends", options.allowLoopbackBackends],
+        dns: ["--dns", options.dns], challengeProgram: ["--challenge-program", options.challengeProgram],
+      }),
+      admin: said({ tokenFile: ["--admin-token", options.adminTokenFile] }),
+      dns: said({ nameserver: ["--nameserver", options.nameserver] }),
+      services: source.fromPlain({ healthz: { text: "OK" } }, 0),
+      routes: source.fromPlain([{ path: "/healthz", match: "exact", service: "healthz" }], 0),
+    }).map(([key, value]) => ({ key, keyOffset: 0, value })),
   };
 }
 
-/** Without what was not said; `${` in it is no variable. */
-function given(values: Readonly<Record<string, string | boolean | readonly string[] | undefined>>): { readonly [key: string]: Plain } {
-  const known = Object.entries(values).filter((entry): entry is [string, string | boolean | readonly string[]] => entry[1] !== undefined);
-  return Object.fromEntries(known.map(([key, value]) => [key, typeof value === "string" ? value.replaceAll("${", () => "$${") : value]));
+type Said = readonly [flag: Flag, value: string | boolean | readonly string[] | undefined];
+
+/** Without what was not said. */
+function sectionOf(said: Readonly<Record<string, Said>>, source: Source): MapValue {
+  const entries = Object.entries(said).flatMap(([key, [flag, value]]) => {
+    const offset = source.text.indexOf(`${flag}\n`);
+    return value === undefined ? [] : [{ key, keyOffset: offset, value: source.fromPlain(literal(value), offset) }];
+  });
+  return { kind: "map", offset: 0, entries };
+}
+
+function wrapped(key: string, value: MapValue): MapValue {
+  return { kind: "map", offset: 0, entries: [{ key, keyOffset: 0, value }] };
+}
+
+/** `${` in it is no variable. */
+function literal(value: string | boolean | readonly string[]): Plain {
+  if (typeof value === "boolean") return value;
+  return typeof value === "string" ? value.replaceAll("${", () => "$${") : value.map(literal);
 }

@@ -162,9 +162,11 @@ export const ipAddress: Shape<string> = word("an IP address", { type: "string" }
   return text.toLowerCase();
 });
 
+const DNS_NAME = "^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.)+[A-Za-z0-9-]{2,63}$";
+
 /** A domain name as certificates have it, without a trailing dot. */
-export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string" }, (text) => {
-  if (text.length > 253 || !/^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9-]{2,63}$/i.test(text) || isIP(text) !== 0) {
+export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string", pattern: DNS_NAME }, (text) => {
+  if (text.length > 253 || !new RegExp(DNS_NAME).test(text) || isIP(text) !== 0) {
     throw new Refusal(`expected a domain name such as desk.example.org, found "${text}"`);
   }
   return text.toLowerCase();

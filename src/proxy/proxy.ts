@@ -277,7 +277,7 @@ export class Proxy {
   #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {
     const { visit, match } = journey;
     if (!head.headers.some(([name]) => name === "location")) return visit.headers.of(head, visit.requestId);
-    const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value) : value]);
+    const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value, journey.client.scheme) : value]);
     return visit.headers.make(headers, visit.requestId);
   }
 

@@ -23,9 +23,9 @@ export function requestBody(raw: Request, request: ClientRequest, route: Pick<Ro
   if (request.method === "GET" || request.method === "HEAD") return NO_BODY;
   const announced = request.headers["content-length"];
   if (announced === undefined) {
-    const isBodyless = request.headers["transfer-encoding"] === undefined || raw.body === null;
+    // Not told by Transfer-Encoding, which HTTP/2 does not know (RFC 9113 section 8.2.2).
     // A POST without a body says so (RFC 9110 section 8.6); other methods need not.
-    if (isBodyless) return request.method === "POST" || request.method === "PUT" ? { ...NO_BODY, framing: "Content-Length: 0\r\n" } : NO_BODY;
+    if (raw.body === null) return request.method === "POST" || request.method === "PUT" ? { ...NO_BODY, framing: "Content-Length: 0\r\n" } : NO_BODY;
     return { content: raw.body, framing: "Transfer-Encoding: chunked\r\n", isChunked: true };
   }
   // Bun accepts the same length twice and joins it to "3, 3".

@@ -1,6 +1,7 @@
 // Path and query as they go upstream. Pure. The matched path is rewritten by slicing, never decoded or normalised again.
 
 import type { Match } from "../router/router.ts";
+import type { Scheme } from "./client.ts";
 
 /**
  * @param path the client's path, as matched
@@ -23,10 +24,11 @@ function rewritten(match: Match, path: string): string {
 /**
  * A redirect of a service to its own address, which is no business of the client, is turned back into the path that the client knows, as nginx's default
  * `proxy_redirect` does; every other Location stays.
+ * @param scheme of the client: a service that was told https by X-Forwarded-Proto may say it of its own address
  */
-export function clientLocation(match: Match, authority: string, location: string): string {
-  const own = `http://${authority}/`;
-  if (!location.startsWith(own)) return location;
+export function clientLocation(match: Match, authority: string, location: string, scheme: Scheme = "http"): string {
+  const own = [`http://${authority}/`, `${scheme}://${authority}/`].find((start) => location.startsWith(start));
+  if (own === undefined) return location;
   const rewrite = match.route.rewrite;
   const prefix = rewrite.kind === "strip" ? rewrite.prefix.replace(/\/$/, "") : "";
   // One slash: `//host` would lead the browser to another site.

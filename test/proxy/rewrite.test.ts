@@ -36,6 +36,12 @@ describe("a redirect of a service to itself", () => {
     expect(clientLocation(match({ kind: "unchanged" }), "website:81", "http://website:81/a")).toBe("/a");
   });
 
+  test("leads there also when the service was told https, and says so", () => {
+    expect(clientLocation(match(STRIP), "console", "https://console/login", "https")).toBe("/console/login");
+    expect(clientLocation(match(STRIP), "console", "http://console/login", "https")).toBe("/console/login");
+    expect(clientLocation(match(STRIP), "console", "https://console.evil/", "https")).toBe("https://console.evil/");
+  });
+
   test.each(["http://website//evil.example/", "http://website/\\\\evil.example/", "http://website///evil.example/"])("never leads to another site: %p", (location) => {
     expect(clientLocation(match({ kind: "unchanged" }), "website", location)).toBe("/evil.example/");
   });
