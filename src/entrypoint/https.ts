@@ -39,6 +39,11 @@ export class HttpsServers {
     return this.#open.size;
   }
 
+  /** Requests whose answers are not wholly on their way to the front. */
+  get pending(): number {
+    return [...this.#open].reduce((sum, server) => sum + server.pending, 0);
+  }
+
   /**
    * The server of this certificate, with a place taken for one connection: who takes it has to leave.
    * @throws Error when the key does not fit, and during a shutdown
@@ -108,6 +113,10 @@ export class CertificateServer {
 
   get address(): { readonly address: string; readonly port: number } {
     return { address: LOOPBACK, port: this.#server.port as number };
+  }
+
+  get pending(): number {
+    return this.#server.pendingRequests;
   }
 
   enter(): void {

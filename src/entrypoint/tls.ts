@@ -83,6 +83,12 @@ export class TlsFront {
     return this.#connections.size;
   }
 
+  /** Connections that carry something now: bytes wait for one of their ends, or have just passed. */
+  get busy(): number {
+    const nowMs = performance.now();
+    return [...this.#connections].filter((connection) => connection.isBusy(nowMs)).length;
+  }
+
   stopAccepting(): void {
     this.#listener.stop(false);
   }
@@ -161,6 +167,10 @@ class TlsConnection implements Sweepable {
 
   sweep(nowMs: number): void {
     if (nowMs >= this.#deadlineMs) this.cut("no ClientHello in time");
+  }
+
+  isBusy(nowMs: number): boolean {
+    return this.#tunnel?.isBusy(nowMs) === true;
   }
 
   cut(reason: string): void {
@@ -271,6 +281,6 @@ function listen(where: { readonly host: string; readonly port: number }, bind: (
       return bind("0.0.0.0");
     }
   } catch (error) {
-    throw new Error(`cannot listen on ${named}:${where.port}: ${hint((error as NodeJS.ErrnoException).code, error, where.host)}`, { cause: error });
+    throw new Error(`cannot listen on ${named}:${where.port}: ${hint((error as NodeJS.ErrnoException).code, error, where.host, "--https")}`, { cause: error });
   }
 }

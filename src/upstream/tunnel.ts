@@ -11,9 +11,12 @@ import { Outgoing } from "./outgoing.ts";
 /** Between two keep-alive probes of the kernel, ms: a peer that vanished is found out in minutes. */
 const KEEP_ALIVE_MS = 60_000;
 
+/** Between two bytes of somebody who is at work, ms. */
+const PAUSE_MS = 300;
+
 /** Somebody who has been told the end and shows no sign of life is given up after this long, ms: closing at once, while it still sends, would be a reset that overtakes the end. */
 const LINGER_MS = 10_000;
-/** The same while bytes wait for it: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
+/** Somebody who takes nothing of what waits for it: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
 const STALL_MS = 300_000;
 
 export type TunnelAddress = { readonly address: string; readonly port: number };
@@ -32,7 +35,10 @@ export type TunnelRequest = {
   readonly connectTimeoutMs: number;
   /** Without a byte in either direction for this long it is cut; ms. */
   readonly idleTimeoutMs: number;
-  /** false: a backend that is done sending is done, as an HTTP server is; the client gets the end and has to go. */
+  /**
+   * false: a backend that is done sending is done, as an HTTP server is; the client gets the end and has to go. And whoever stops
+   * reading is cut, whatever else it says: behind us nobody sees it.
+   */
   readonly halfOpen: boolean;
   /** What the client has sent already. */
   readonly first: Uint8Array;
@@ -49,6 +55,8 @@ export type TunnelRequest = {
 /** One direction: where bytes go, and what the kernel did not take of them yet. */
 class Direction {
   #queue: Outgoing | null = null;
+  /** Since when the receiver has taken nothing of what waits for it; Infinity while nothing waits. Monotonic ms. */
+  waitingSinceMs = Infinity;
   /** The sender's FIN has come. */
   isEnding = false;
   /** And was passed on, behind everything before it. */
@@ -56,6 +64,11 @@ class Direction {
   #isUnheard = false;
 
   constructor(private readonly from: Socket<unknown>, private readonly to: Socket<unknown>) {}
+
+  /** Bytes wait for a receiver that does not take them. */
+  get isWaiting(): boolean {
+    return this.#queue !== null;
+  }
 
   /** @returns false when the far side is gone */
   push(chunk: Uint8Array): boolean {
@@ -65,6 +78,7 @@ class Direction {
     if (taken === chunk.length) return true;
     if (taken < 0) return false;
     this.#queue = new Outgoing();
+    this.waitingSinceMs = performance.now();
     this.from.pause();
     return this.#queue.write(this.to, chunk.subarray(taken));
   }
@@ -74,6 +88,7 @@ class Direction {
     const queue = this.#queue;
     if (queue === null) return true;
     if (!queue.drain(this.to)) return false;
+    this.waitingSinceMs = performance.now();
     if (queue.pendingBytes === 0) this.#flow();
     return true;
   }
@@ -92,6 +107,7 @@ class Direction {
   #flow(): void {
     // Idle tunnels keep no queue.
     this.#queue = null;
+    this.waitingSinceMs = Infinity;
     this.from.resume();
     if (this.isEnding) this.#finish();
   }
@@ -133,7 +149,8 @@ export class Tunnel implements Sweepable {
     // The backend has left: an upload that nobody hears must not keep the tunnel alive either.
     if (this.#upstream === null) return;
     this.#count(chunk.length, 0);
-    if (!this.#up.push(chunk)) this.#end("backend closed the connection");
+    if (!this.#up.push(chunk)) return this.#end("backend closed the connection");
+    if (this.#up.isWaiting) this.sweeper.add(this);
   }
 
   clientDrained(): void {
@@ -157,9 +174,17 @@ export class Tunnel implements Sweepable {
     this.#linger();
   }
 
-  /** For shutdown. */
+  /** Bytes wait for one of the ends, or have just passed. */
+  isBusy(nowMs: number): boolean {
+    return this.#up?.isWaiting === true || this.#down?.isWaiting === true || nowMs - this.#activeMs < PAUSE_MS;
+  }
+
+  /**
+   * For shutdown. A reset would take back what the kernel has not delivered yet, and behind us a server of our own has said all
+   * that it will; what others had to say, we don't know.
+   */
   cut(reason: string): void {
-    this.#end(reason);
+    this.#end(reason, !this.request.halfOpen);
   }
 
   // ---- the backend's side
@@ -208,7 +233,8 @@ export class Tunnel implements Sweepable {
 
   upstreamData(chunk: Uint8Array): void {
     this.#count(0, chunk.length);
-    if (this.#down?.push(chunk) === false) this.#end("client closed the connection");
+    if (this.#down?.push(chunk) === false) return this.#end("client closed the connection");
+    if (this.#down?.isWaiting === true) this.sweeper.add(this);
   }
 
   upstreamDrained(): void {
@@ -235,20 +261,20 @@ export class Tunnel implements Sweepable {
   // ---- the end
 
   sweep(nowMs: number): void {
-    if (nowMs - this.#activeMs >= this.request.idleTimeoutMs) this.#end("idle");
-    else if (nowMs >= this.#lingerUntilMs) this.#end(this.#unfinished());
+    if (nowMs - this.#activeMs >= this.request.idleTimeoutMs) return this.#end("idle");
+    if (this.#isStalled(this.#down, nowMs)) return this.#end("client stopped reading");
+    if (this.#isStalled(this.#up, nowMs)) return this.#end("backend stopped reading");
+    if (nowMs >= this.#lingerUntilMs && this.#down?.isWaiting !== true && this.#up?.isWaiting !== true) this.#end(null);
   }
 
-  /** Who did not take what waited for it; null: everybody has got everything. */
-  #unfinished(): string | null {
-    if (this.#down?.isOver !== true) return "client stopped reading";
-    return this.#up?.isEnding === true && !this.#up.isOver ? "backend stopped reading" : null;
+  #isStalled(direction: Direction | null, nowMs: number): boolean {
+    return !this.request.halfOpen && direction !== null && nowMs - direction.waitingSinceMs >= STALL_MS;
   }
 
   #linger(): void {
     // Closing the client's side has events, too.
     if (this.#ended) return;
-    this.#lingerUntilMs = performance.now() + (this.#unfinished() === null ? LINGER_MS : STALL_MS);
+    this.#lingerUntilMs = performance.now() + LINGER_MS;
     this.sweeper.add(this);
     this.#endIfOver();
   }
@@ -270,7 +296,7 @@ export class Tunnel implements Sweepable {
     if (this.#down?.isOver === true && this.#up?.isOver === true) this.#end(null);
   }
 
-  #end(reason: string | null): void {
+  #end(reason: string | null, isInOrder = reason === null): void {
     if (this.#ended) return;
     this.#ended = true;
     this.sweeper.delete(this);
@@ -278,7 +304,7 @@ export class Tunnel implements Sweepable {
     const upstream = this.#upstream;
     this.#upstream = null;
     // In order: both have said all and heard all, and end() says the last of it. Otherwise the reset tells that it was cut.
-    if (reason === null) {
+    if (isInOrder) {
       this.client.end();
       upstream?.end();
     } else {

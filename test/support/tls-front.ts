@@ -186,6 +186,18 @@ export class TlsGateway {
   }
 }
 
+/** What a real client sends first. */
+export async function helloOf(servername: string, options: ConnectionOptions = {}): Promise<Buffer> {
+  const { promise, resolve } = Promise.withResolvers<Buffer>();
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: (socket, chunk) => { resolve(Buffer.from(chunk)); socket.terminate(); }, error() {} } });
+  const client = connect({ host: "127.0.0.1", port: listener.port, servername, rejectUnauthorized: false, ...options });
+  client.on("error", () => {});
+  const hello = await promise;
+  client.destroy();
+  listener.stop(true);
+  return hello;
+}
+
 /** A program to its end; the server under test lives in this process, so it must not be waited for synchronously. */
 export async function run(command: readonly string[], input = ""): Promise<{ code: number; stdout: string; stderr: string }> {
   const child = Bun.spawn([...command], { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe", timeout: 60_000 });

@@ -108,6 +108,7 @@ export class Peer {
 export class PeerServer {
   readonly peers: Peer[] = [];
   readonly #listener: TCPSocketListener<Peer>;
+  #waiters: Array<() => void> = [];
 
   /** @param onOpen what each of them does at once */
   constructor(onOpen: (peer: Peer) => void = () => {}, hostname = "127.0.0.1") {
@@ -120,6 +121,7 @@ export class PeerServer {
           socket.data.socket = socket;
           this.peers.push(socket.data);
           onOpen(socket.data);
+          for (const waiter of this.#waiters.splice(0)) waiter();
         },
       },
     });
@@ -134,7 +136,11 @@ export class PeerServer {
     const deadline = Date.now() + 10_000;
     while (this.peers.length <= index) {
       if (Date.now() > deadline) throw new Error(`no connection ${index} came`);
-      await Bun.sleep(5);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiters.push(resolve);
+      const timer = setTimeout(resolve, 50);
+      await promise;
+      clearTimeout(timer);
     }
     return this.peers[index] as Peer;
   }
