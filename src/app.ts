@@ -2,6 +2,7 @@
 // same object; it binds what it is told and owns everything that it opens.
 
 import { isDeepStrictEqual } from "node:util";
+import type { Clock } from "./certificate/renewal.ts";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
 import type { Front } from "./front.ts";
 import { Sweeper } from "./lib/deadlines.ts";
@@ -37,7 +38,8 @@ export class App {
   #front: Front | null = null;
   readonly #retired = new Set<{ timer: ReturnType<typeof setTimeout>; release: () => void }>();
 
-  constructor(private settings: Settings, options: { log?: Log } = {}) {
+  /** @param options.clock by which certificates are renewed; the system's by default */
+  constructor(private settings: Settings, private readonly options: { log?: Log; clock?: Clock } = {}) {
     this.log = options.log ?? new Log(settings.logFormat);
   }
 
@@ -47,7 +49,7 @@ export class App {
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
       this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper);
-      const front = this.#front = await openFront(this.settings, this.log);
+      const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
       this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
       front?.listen(this.#proxy, this.#sweeper, {
@@ -124,8 +126,12 @@ export class App {
     const startedMs = performance.now();
     const graceMs = proxy.sessions.size > 0 ? Math.min(CLOSE_GRACE_MS, timeoutMs) : 0;
     proxy.drain(close);
-    while (proxy.running > 0 && performance.now() < startedMs + timeoutMs) await Bun.sleep(DRAIN_LOOK_MS);
-    const cut = proxy.running;
+    const left = (): number => startedMs + timeoutMs - performance.now();
+    // A request is done when its answer is made; its client may have far less of it.
+    const running = (): number => Math.max(proxy.running, http.pending, front?.pending ?? 0);
+    while (running() > 0 && left() > 0) await Bun.sleep(DRAIN_LOOK_MS);
+    const cut = running();
+    if (endingCalls !== undefined) await within(endingCalls, Math.max(0, left()));
     proxy.cut();
     // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
     await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
@@ -201,10 +207,10 @@ function needingRestart(old: Settings, next: Settings): string[] {
 }
 
 /** Loaded when it is needed: a plain router starts without it. */
-async function openFront(settings: Settings, log: Log): Promise<Front | null> {
+async function openFront(settings: Settings, log: Log, clock?: Clock): Promise<Front | null> {
   if (settings.tls === null && settings.gateway === null && settings.admin === null) return null;
   // The library serves consoles only: its build drops this branch, and with it all that stands behind the import.
-  if (typeof ROUTE_WITHOUT_FRONT === "undefined") return (await import("./front.ts")).Front.open(settings, log);
+  if (typeof ROUTE_WITHOUT_FRONT === "undefined") return (await import("./front.ts")).Front.open(settings, log, clock);
   throw new Error("tls, gateway and admin are not part of the library");
 }
 

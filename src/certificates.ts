@@ -1,7 +1,7 @@
 // Where certificates come from, joined: files, an authority of our own, and a CA asked by ACME, all into one set. Which names are
 // wanted follows from the configuration and from what is registered; nothing else is ever asked for.
 
-import { readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AcmeClient } from "./acme/client.ts";
 import { DnsSolver, type DnsZone } from "./acme/dns-solver.ts";
@@ -13,10 +13,11 @@ import type { Certificate } from "./certificate.ts";
 import { LocalAuthority } from "./certificate/authority.ts";
 import { CertificateSet } from "./certificate/certificate-set.ts";
 import { CertificateFiles } from "./certificate/files.ts";
-import { type CertificateIssuer, type CertificateState, Renewal } from "./certificate/renewal.ts";
+import { type CertificateIssuer, type Clock, Renewal, systemClock } from "./certificate/renewal.ts";
 import { CertificateStore } from "./certificate/store.ts";
 import type { CertificateResolver, Gateway } from "./gateway.ts";
 import type { Log } from "./lib/log.ts";
+import { within } from "./lib/within.ts";
 import type { AcmeSettings, Settings, TlsSettings } from "./settings.ts";
 
 /** The seed's two resolvers: each has its own account and its own store. */
@@ -28,14 +29,18 @@ export type CertificatesOptions = {
   /** Where DNS-01 challenges are answered by ourselves; null: nowhere. */
   readonly zone: DnsZone | null;
   readonly log: Log;
+  /** By which certificates are renewed. */
+  readonly clock?: Clock | undefined;
 };
+
+/** What one resolver keeps, and which attempts of it failed: by name, since the start. */
+type Resolver = { readonly renewal: Renewal; readonly failures: Map<string, { readonly count: number; readonly atMs: number }> };
 
 export class Certificates {
   readonly set = new CertificateSet();
   readonly #files: CertificateFiles;
   readonly #http = new HttpSolver();
-  readonly #renewals = new Map<CertificateResolver, Renewal>();
-  #lastErrors = new Map<string, { message: string; atMs: number; count: number }>();
+  readonly #resolvers = new Map<CertificateResolver, Resolver>();
 
   private constructor(private readonly options: CertificatesOptions) {
     const { log } = options;
@@ -69,7 +74,10 @@ export class Certificates {
     for (const { isPassthrough, resolver, certificateNames, fqdn } of gateways) {
       if (!isPassthrough && resolver !== null) for (const name of certificateNames.length > 0 ? certificateNames : [fqdn]) wanted[resolver].add(name);
     }
-    for (const [resolver, renewal] of this.#renewals) renewal.want(wanted[resolver]);
+    for (const [resolver, { renewal, failures }] of this.#resolvers) {
+      for (const name of failures.keys()) if (!wanted[resolver].has(name)) failures.delete(name);
+      renewal.want(wanted[resolver]);
+    }
   }
 
   /** The answer to a running HTTP-01 challenge. */
@@ -81,46 +89,50 @@ export class Certificates {
     return this.set.find(serverName);
   }
 
+  /** Resolves when there is a certificate for this name, or after `limitMs`. */
+  async found(serverName: string, limitMs: number): Promise<void> {
+    if (this.find(serverName) !== null) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const forget = this.set.onChange(() => { if (this.find(serverName) !== null) resolve(); });
+    await within(promise, limitMs);
+    forget();
+  }
+
   /** For the API and metrics: everything that is served or wanted. */
   states(): ShownState[] {
-    const renewed = [...this.#renewals.values()].flatMap((renewal) => renewal.states());
-    const known = new Set(renewed.map(({ fingerprint }) => fingerprint));
+    const renewed = [...this.#resolvers.values()].flatMap(({ renewal, failures }) => renewal.states().map((state) => ({ state, failures: failures.get(state.name) })));
+    const known = new Set(renewed.map(({ state }) => state.fingerprint));
     const fixed = this.set.all().filter(({ fingerprint }) => !known.has(fingerprint));
     return [
       ...fixed.map(({ names, issuer, notAfterMs }) => ({ names, issuer, notAfterMs, nextRenewalMs: null, lastError: null, failures: 0 })),
-      ...renewed.map((state) => this.#shown(state)),
+      ...renewed.map(({ state: { names, issuer, notAfterMs, nextMs, error }, failures }) => ({
+        names, issuer, notAfterMs, nextRenewalMs: nextMs, failures: failures?.count ?? 0,
+        lastError: error === null || failures === undefined ? null : { message: error, atMs: failures.atMs },
+      })),
     ];
   }
 
   async close(): Promise<void> {
     this.#files.close();
-    await Promise.all([...this.#renewals.values()].map((renewal) => renewal.stop()));
-  }
-
-  #shown({ name, names, issuer, notAfterMs, nextMs, error }: CertificateState): ShownState {
-    const last = this.#lastErrors.get(name);
-    return {
-      names, issuer, notAfterMs, nextRenewalMs: nextMs, failures: last?.count ?? 0,
-      lastError: error === null || last === undefined ? null : { message: error, atMs: last.atMs },
-    };
+    await Promise.all([...this.#resolvers.values()].map(({ renewal }) => renewal.stop()));
   }
 
   async #renew(resolver: CertificateResolver, issuer: CertificateIssuer): Promise<void> {
-    const { log, tls } = this.options;
+    const { log, tls, clock = systemClock } = this.options;
+    const failures: Resolver["failures"] = new Map();
     const renewal = new Renewal({
       store: new CertificateStore(join(this.#directory(tls), resolver, "certificates")),
-      certificates: this.set, issuer,
+      certificates: this.set, issuer, clock,
       events: {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
         failed: (name, error, retryMs) => {
-          const count = (this.#lastErrors.get(name)?.count ?? 0) + 1;
-          this.#lastErrors.set(name, { message: error.message, atMs: Date.now(), count });
+          failures.set(name, { count: (failures.get(name)?.count ?? 0) + 1, atMs: clock.now() });
           log.error("certificate not obtained", { name, reason: error.message, retry_s: Math.round(retryMs / 1000) });
         },
         problem: ({ path, reason }) => log.error("certificate store", { path, reason }),
       },
     });
-    this.#renewals.set(resolver, renewal);
+    this.#resolvers.set(resolver, { renewal, failures });
     await renewal.start();
   }
 
@@ -128,35 +140,62 @@ export class Certificates {
     return localAuthority ?? acme?.storage ?? "";
   }
 
-  /** null: nothing is asked of a CA. */
+  /** null: nothing is asked of a CA. @throws Error for a file that is not there: better at the start than at the first order */
   #acme(resolver: CertificateResolver): CertificateIssuer | null {
     const { acme } = this.options.tls;
     if (acme === null) return null;
+    const caPem = acme.caFile === null ? null : readRoot(acme.caFile);
     const challenge = resolver === "resolver" ? "http-01" : "dns-01";
     const solver = resolver === "resolver" ? this.#http : this.#dnsSolver();
     if (solver === null) return { issue: () => Promise.reject(new Error("no way to answer DNS-01 challenges is configured (gateway.dns, or gateway.challengeProgram)")) };
     let client: AcmeClient | null = null;
     return {
       issue: (names, signal) => {
-        client ??= this.#client(acme, resolver);
+        const foreign = solver instanceof DnsSolver ? names.find((name) => !this.#isInZone(name)) : undefined;
+        if (foreign !== undefined) return Promise.reject(new Error(`our DNS server answers challenges of ${this.options.gateway?.domain} only (for ${foreign}: gateway.challengeProgram)`));
+        client ??= this.#client(acme, resolver, caPem);
         return client.order(names, challenge, solver, signal);
       },
     };
   }
 
+  /** For other domains the CA would look elsewhere, and count an order that cannot succeed. */
+  #isInZone(name: string): boolean {
+    return name.replace("*.", "") === this.options.gateway?.domain;
+  }
+
   #dnsSolver(): ChallengeSolver | null {
     const program = this.options.gateway?.challengeProgram ?? null;
-    if (program !== null) return new ExecSolver({ program });
+    if (program !== null) {
+      assertProgram(program);
+      return new ExecSolver({ program });
+    }
     return this.options.zone === null ? null : new DnsSolver(this.options.zone);
   }
 
-  #client(acme: AcmeSettings, resolver: CertificateResolver): AcmeClient {
+  #client(acme: AcmeSettings, resolver: CertificateResolver, caPem: string | null): AcmeClient {
     const { log } = this.options;
     return new AcmeClient({
       directoryUrl: acme.directoryUrl, directory: join(acme.storage, resolver), email: acme.email,
-      caPem: acme.caFile === null ? null : readFileSync(acme.caFile, "utf8"),
+      caPem,
       keyType: acme.keyType === "rsa-2048" ? "rsa" : "ecdsa",
       cleanupFailed: (identifier, error) => log.warn("a challenge could not be taken away", { identifier, reason: error.message }),
     });
+  }
+}
+
+function readRoot(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new Error(`cannot read the root certificate of the ACME server: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function assertProgram(file: string): void {
+  try {
+    accessSync(file, constants.X_OK);
+  } catch (cause) {
+    throw new Error(`cannot run the challenge program: ${(cause as Error).message}`, { cause });
   }
 }

@@ -4,8 +4,10 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { GatewayHandlers } from "./admin/api.ts";
 import { AdminServer } from "./admin/server.ts";
 import type { Certificate } from "./certificate.ts";
+import type { Clock } from "./certificate/renewal.ts";
 import { Certificates } from "./certificates.ts";
 import { DnsServer } from "./dns/server.ts";
 import { HttpsServers } from "./entrypoint/https.ts";
@@ -29,6 +31,9 @@ import { ZbusServer } from "./zbus/server.ts";
 const TUNNEL_IDLE_MS = 3_600_000;
 /** Between the response head and the reads of a backend's body; workloads may think for a while. */
 const BACKEND_READ_MS = 300_000;
+
+/** A call is answered when its name can be served: the local authority takes milliseconds, and many names at once a little longer. */
+const CERTIFICATE_WAIT_MS = 5000;
 
 /** What the rest of the program knows, for metrics. */
 export type ProgramCounts = {
@@ -60,13 +65,13 @@ export class Front {
   }
 
   /** Opens what has to be there before the first request. @throws Error; nothing is left open then */
-  static async open(settings: Settings, log: Log): Promise<Front> {
+  static async open(settings: Settings, log: Log, clock?: Clock): Promise<Front> {
     const { tls, gateway } = settings;
     const registry = gateway === null ? null : await openRegistry(gateway, log);
     let dns: DnsServer | null = null;
     try {
       dns = gateway === null ? null : await openDns(gateway, settings, log);
-      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, log });
+      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, log, clock });
       const front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;
@@ -100,7 +105,12 @@ export class Front {
     return this.#tls?.size ?? 0;
   }
 
-  /** New certificates, new calls and new connections end; what runs goes on. */
+  /** What a drain waits for: answers, and passed-through bytes, that are still on their way. */
+  get pending(): number {
+    return Math.max(this.#servers?.pending ?? 0, this.#tls?.busy ?? 0);
+  }
+
+  /** New certificates, new calls and new connections end; what runs goes on. Resolves when the calls that run are answered. */
   async stopAccepting(): Promise<void> {
     this.#tls?.stopAccepting();
     this.#servers?.stopAccepting();
@@ -124,6 +134,7 @@ export class Front {
     this.#tls = new TlsFront({
       listen, servers, connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
       route: (serverName) => this.#route(serverName),
+      failed: (backend) => this.gateways?.failed(backend),
       moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "", protocol: "tcp" }, bytesIn, bytesOut),
       log: {
         tunnelled: ({ client, serverName, service, target, bytesIn, bytesOut, durationMs, reason }) => this.log.info("tunnel", {
@@ -135,10 +146,10 @@ export class Front {
     this.certificates?.set.onChange(() => servers.keep(this.certificates?.set.all() ?? []));
   }
 
-  #listenAdmin(admin: NonNullable<Settings["admin"]>, calls: GatewayCalls | null, counts: ProgramCounts): void {
+  #listenAdmin(admin: NonNullable<Settings["admin"]>, calls: GatewayHandlers | null, counts: ProgramCounts): void {
     const { registry } = this;
     this.#admin = new AdminServer(admin.listen, {
-      token: admin.tokenFile === null ? null : readFileSync(admin.tokenFile, "utf8").trim(), hostNames: [],
+      token: admin.tokenFile === null ? null : readToken(admin.tokenFile), hostNames: [],
       gateways: registry === null || calls === null ? null : { calls, registry },
       certificates: () => this.certificates?.states() ?? [],
       metrics: createExposition({
@@ -150,10 +161,31 @@ export class Front {
     });
   }
 
-  #calls(registry: Registry, { domain, publicAddresses, checkDomains, allowLoopbackBackends }: GatewaySettings): GatewayCalls {
+  #calls(registry: Registry, { domain, publicAddresses, checkDomains, allowLoopbackBackends }: GatewaySettings): GatewayHandlers {
     const { nameserver } = this.settings.dns;
-    const checkDomain = checkDomains && publicAddresses.length > 0 ? createDomainCheck({ publicAddresses, servers: nameserver === null ? null : [nameserver] }) : null;
-    return new GatewayCalls({ registry, domain, publicAddresses, checkDomain, allowLoopbackBackends, meter: this.meter });
+    const isChecked = checkDomains && publicAddresses.length > 0;
+    if (checkDomains && !isChecked) this.log.warn("domains are registered wherever they point: no public address is configured to compare with");
+    const checkDomain = isChecked ? createDomainCheck({ publicAddresses, servers: nameserver === null ? null : [nameserver] }) : null;
+    const calls = new GatewayCalls({ registry, domain, publicAddresses, checkDomain, allowLoopbackBackends, meter: this.meter });
+    return {
+      setNamedProxy: async (...given) => {
+        const fqdn = await calls.setNamedProxy(...given);
+        await this.#certified(fqdn);
+        return fqdn;
+      },
+      setFQDNProxy: async (...given) => {
+        await calls.setFQDNProxy(...given);
+        await this.#certified(given[1].toLowerCase());
+      },
+      deleteNamedProxy: (wlID) => calls.deleteNamedProxy(wlID),
+      metrics: () => calls.metrics(),
+    };
+  }
+
+  /** Whoever called goes on to open the name. From a CA its certificate takes longer than a caller waits. */
+  async #certified(fqdn: string): Promise<void> {
+    if (this.settings.tls?.localAuthority == null || this.registry?.gateways.get(fqdn)?.isPassthrough !== false) return;
+    await this.certificates?.found(fqdn, CERTIFICATE_WAIT_MS);
   }
 
   /** What the registry says decides about certificates and about whose series are kept. */
@@ -193,14 +225,27 @@ export class Front {
   }
 }
 
-function openRegistry({ root, domain }: GatewaySettings, log: Log): Promise<Registry> {
-  return Registry.open({
-    directory: join(root, "proxy"), domain,
-    log: {
-      problem: (file, message) => log.error("registry file cannot be used", { file, reason: message }),
-      solved: (file) => log.info("registry file can be used again", { file }),
-    },
-  });
+async function openRegistry({ root, domain }: GatewaySettings, log: Log): Promise<Registry> {
+  const directory = join(root, "proxy");
+  try {
+    return await Registry.open({
+      directory, domain,
+      log: {
+        problem: (file, message) => log.error("registry file cannot be used", { file, reason: message }),
+        solved: (file) => log.info("registry file can be used again", { file }),
+      },
+    });
+  } catch (cause) {
+    throw new Error(`cannot use the registry ${directory}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (cause) {
+    throw new Error(`cannot read the admin token: ${(cause as Error).message}`, { cause });
+  }
 }
 
 async function openDns({ dns, domain, publicAddresses }: GatewaySettings, settings: Settings, log: Log): Promise<DnsServer | null> {

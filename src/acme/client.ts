@@ -80,9 +80,14 @@ export class AcmeClient {
     return job(client, transport);
   }
 
+  /**
+   * A key that the CA knows already (two first orders at once, a crash before the account was kept) leads to its account, RFC 8555
+   * section 7.3.1. Not by `client.createAccount`, which would go on to change that account, and perhaps by nothing: a strict CA refuses.
+   */
   async #register(client: Client, { keyPem }: Account): Promise<void> {
     const { email } = this.options;
-    await client.createAccount({ termsOfServiceAgreed: true, ...(email === null ? {} : { contact: [`mailto:${email}`] }) });
+    const { api } = client as unknown as { api: { createAccount(account: object): Promise<unknown> } };
+    await api.createAccount({ termsOfServiceAgreed: true, ...(email === null ? {} : { contact: [`mailto:${email}`] }) });
     await this.#account.keep({ keyPem, url: client.getAccountUrl() });
   }
 

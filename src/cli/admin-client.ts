@@ -24,22 +24,42 @@ export class AdminClient {
     if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`--admin: not a URL: "${text}" (such as http://127.0.0.1:9090)`);
     this.#base = url.origin;
     const file = args.get("admin-token");
-    this.#token = file === undefined ? null : readFileSync(file, "utf8").trim();
+    this.#token = file === undefined ? null : readToken(file);
   }
 
   /** The answer's JSON; null when it has none. @throws Error that a user can read: nobody there, or what it said */
   async call(method: string, path: string, body?: object): Promise<unknown> {
     const response = await fetch(`${this.#base}${path}`, {
-      method, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS),
+      // A proxy of the environment would get the token, and cannot reach our loopback.
+      method, redirect: "manual", proxy: false, signal: AbortSignal.timeout(TIMEOUT_MS),
       headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     }).catch((error: Error) => {
       throw new Error(`cannot reach the admin API at ${this.#base}: ${error.message} (is it running? choose another with --admin URL)`);
     });
-    const text = await response.text();
-    const value: unknown = text === "" ? null : JSON.parse(text);
+    const value = readJson(await response.text());
+    if (value === undefined) throw new Error(`${this.#base} answers ${response.status}, and not as the admin API does (choose another with --admin URL)`);
     if (response.ok) return value;
-    throw new Error((value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`);
+    const said = (value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`;
+    throw new Error(response.status === 401 ? `${said}: give it with --admin-token FILE` : said);
+  }
+}
+
+/** @throws UsageError */
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new UsageError(`--admin-token: ${(error as Error).message}`);
+  }
+}
+
+/** undefined for what is no JSON; null for nothing. */
+function readJson(text: string): unknown {
+  try {
+    return text === "" ? null : JSON.parse(text);
+  } catch {
+    return undefined; // Somebody else's server, whose words would not help.
   }
 }
 

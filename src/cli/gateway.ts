@@ -2,7 +2,7 @@
 // Traefik that it drives.
 
 import { loadGateway } from "../config/gateway.ts";
-import type { Arguments } from "./args.ts";
+import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { runUntilStopped } from "./running.ts";
 import { addressFlag, listenFlag, logFormatFlag } from "./settings-flags.ts";
@@ -27,6 +27,7 @@ export const command: Command = {
       { name: "acme-ca", value: "FILE", help: "PEM file with the root that the authority's own server is trusted by" },
       { name: "tls-local", help: "certificates of an authority of our own, for trying things out" },
       { name: "allow-loopback-backends", help: "backends may be on this machine, for trying things out" },
+      { name: "nameserver", value: "IP[:PORT]", help: "who is asked where a domain points; the system's by default" },
       { name: "skip-domain-check", help: "registered domains need not resolve to a public address" },
       { name: "log-format", value: "json|pretty", help: "one JSON object a line, or lines for people (default json)" },
     ],
@@ -39,13 +40,26 @@ export const command: Command = {
 };
 
 function gateway(args: Arguments, io: Io): Promise<number> {
+  refuseUnused(args);
   const load = () => loadGateway({
     env: io.env, root: args.require("root"), broker: args.get("broker"), domain: args.get("domain"), publicAddresses: args.all("public-address"),
     http: listenFlag(args), https: addressFlag(args, "https"), admin: addressFlag(args, "admin"), dns: addressFlag(args, "dns"),
     adminTokenFile: args.get("admin-token"), challengeProgram: args.get("challenge-program"),
     acmeDirectory: args.get("acme-directory"), acmeEmail: args.get("acme-email"), acmeCaFile: args.get("acme-ca"),
     isLocal: args.has("tls-local"), allowLoopbackBackends: args.has("allow-loopback-backends"), checkDomains: !args.has("skip-domain-check"),
-    logFormat: logFormatFlag(args),
+    nameserver: args.get("nameserver"), logFormat: logFormatFlag(args),
   });
   return runUntilStopped(async () => load(), undefined);
+}
+
+/** A flag that would do nothing is a misunderstanding. */
+function refuseUnused(args: Arguments): void {
+  const given = (...names: string[]): string | undefined => names.find((name) => args.get(name) !== undefined);
+  const challenges = given("dns", "challenge-program");
+  const acme = challenges ?? given("acme-directory", "acme-email", "acme-ca");
+  if (args.has("tls-local") && acme !== undefined) throw new UsageError(`--${acme} is for certificates by ACME, and --tls-local asks for none`);
+  if (given("dns") !== undefined && given("challenge-program") !== undefined) throw new UsageError("--dns or --challenge-program answers DNS-01 challenges, not both");
+  if (challenges !== undefined && given("domain") === undefined) throw new UsageError(`--${challenges} is for the certificate of --domain, which is not given`);
+  const email = args.get("acme-email") ?? "a@b";
+  if (!/^[^\s@]+@[^\s@]+$/.test(email)) throw new UsageError(`--acme-email: not an e-mail address: "${email}"`);
 }

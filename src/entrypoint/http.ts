@@ -54,6 +54,11 @@ export class HttpEntrypoint {
     return `http://${this.#server.hostname === "::" ? "localhost" : hostForUrl(this.#server.hostname ?? "")}:${this.port}`;
   }
 
+  /** Requests whose answers are not wholly with the kernel. */
+  get pending(): number {
+    return this.#server.pendingRequests;
+  }
+
   /** No new connections; what runs goes on. */
   stopAccepting(): void {
     void this.#server.stop(false);
@@ -66,22 +71,22 @@ export class HttpEntrypoint {
 }
 
 /** All addresses means both families where the machine has both. */
-function bind(listen: Settings["http"], serve: (hostname: string | null) => GatewayServer): GatewayServer {
+export function bind(listen: Settings["http"], serve: (hostname: string | null) => GatewayServer, flag?: string): GatewayServer {
   try {
     return serve(listen.host === "" ? "::" : listen.host);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (listen.host === "" && code !== "EADDRINUSE" && code !== "EACCES") return serve("0.0.0.0");
-    throw new Error(`cannot listen on ${listen.host || "*"}:${listen.port}: ${hint(code, error, listen.host)}`, { cause: error });
+    throw new Error(`cannot listen on ${listen.host || "*"}:${listen.port}: ${hint(code, error, listen.host, flag)}`, { cause: error });
   }
 }
 
-/** Why an address cannot be bound, and what to do about it. */
-export function hint(code: string | undefined, error: unknown, host: string): string {
+/** Why an address cannot be bound, and what to do about it. @param flag that says another one */
+export function hint(code: string | undefined, error: unknown, host: string, flag = "--http"): string {
   // Bun says the same of a name that it cannot resolve.
-  if (code === "EADDRINUSE" && host !== "" && host !== "localhost" && isIP(host) === 0) return "the address is in use, or the name cannot be resolved (choose another with --http HOST:PORT)";
-  if (code === "EADDRINUSE") return "the address is in use (another server? choose one with --http HOST:PORT)";
-  if (code === "EACCES" || code === "EPERM") return "not permitted (ports below 1024 need CAP_NET_BIND_SERVICE or root; or choose one with --http HOST:PORT)";
+  if (code === "EADDRINUSE" && host !== "" && host !== "localhost" && isIP(host) === 0) return `the address is in use, or the name cannot be resolved (choose another with ${flag} HOST:PORT)`;
+  if (code === "EADDRINUSE") return `the address is in use (another server? choose one with ${flag} HOST:PORT)`;
+  if (code === "EACCES" || code === "EPERM") return `not permitted (ports below 1024 need CAP_NET_BIND_SERVICE or root; or choose one with ${flag} HOST:PORT)`;
   if (code === "EADDRNOTAVAIL") return "no such address on this machine";
   // Bun says "invalid argument" of a name that it cannot resolve; of an address it means something else.
   if (code === "ENOENT" || (code === "EINVAL" && isIP(host) === 0)) return "cannot resolve the name";

@@ -121,6 +121,21 @@ describe("a drain", () => {
     expect(await router.exit()).toBe(0);
   });
 
+  test("waits for a client that is slow to take what the pod has said long ago", async () => {
+    pod.answer((_seen, connection) => connection.write(`HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n${"z".repeat(8_000_000)}`));
+    const router = await serve();
+    const download = await request(router, "GET /filer HTTP/1.1\r\n\r\n");
+    download.socket.on("data", () => {
+      download.socket.pause();
+      setTimeout(() => download.socket.resume(), 15);
+    });
+    await download.until(() => download.text !== "");
+    router.signal("SIGTERM");
+    await download.until(() => download.isClosed);
+    expect(download.body.match(/z/g)?.length).toBe(8_000_000);
+    expect(await router.exit()).toBe(0);
+  });
+
   test("without anything to wait for is over at once", async () => {
     const router = await serve();
     const started = performance.now();
