@@ -283,8 +283,10 @@ describe.skipIf(CANNOT_RUN)("the embedded viewer in Chromium", () => {
 
   test("a gateway that restarts is waited for, and the screen comes back", async () => {
     const opened = await openConnected();
-    await lab.app.stop(0);
+    // With time for the close frame: with none, the connection is cut at once.
+    const stopped = lab.app.stop(1000);
     expect(await opened.untilNotice(/try/)).toMatch(/^The gateway is restarting \| Connecting again in 1 s \(try 1\)\.$/);
+    await stopped;
     await lab.restart();
     await opened.until("connected");
     await untilSame("the picture after the restart", opened);

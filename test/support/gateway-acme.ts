@@ -12,7 +12,7 @@ import { Log } from "../../src/lib/log.ts";
 import type { TlsSettings } from "../../src/settings.ts";
 import { eventually } from "./eventually.ts";
 import { GatewayClient, GatewayProcess, makeRoot, run } from "./gateway.ts";
-import { freePort, Pebble } from "./pebble.ts";
+import { Pebble } from "./pebble.ts";
 import { MemorySink } from "./router.ts";
 
 export type CaOptions = {
@@ -24,7 +24,7 @@ export type CaOptions = {
 
 export class TestCa {
   /** Where http-01 is validated: the gateway has to listen there. */
-  readonly httpPort = freePort();
+  readonly httpPort = lastingPort();
   #pebble: Pebble | null = null;
   #process: Subprocess | null = null;
   #starts = 0;
@@ -123,14 +123,30 @@ export class TestCa {
     return join(this.pebble.directory, this.#starts === 0 ? "pebble.log" : `pebble-${this.#starts}.log`);
   }
 
+  /** From pebble's other address, which may open a little later. */
   async #keepRoot(): Promise<void> {
-    writeFileSync(this.rootFile, `${await this.pebble.issuerPem()}\n`, { flag: "a" });
+    const pem = await eventually("pebble's root", () => this.pebble.issuerPem().catch(String), (text) => text.includes("BEGIN CERTIFICATE"));
+    writeFileSync(this.rootFile, `${pem}\n`, { flag: "a" });
   }
 
   async #manage(command: string, body: object): Promise<Response> {
     const response = await fetch(`${this.pebble.managementUrl}/${command}`, { method: "POST", body: JSON.stringify(body) });
     if (!response.ok) throw new Error(`pebble-challtestsrv refuses ${command}: ${response.status}`);
     return response;
+  }
+}
+
+/** A port that nobody gets by asking for any: it is free between two gateways of a test, and has to be there for the second. */
+function lastingPort(): number {
+  for (;;) {
+    // Below what Linux and others take for port 0 (RFC 6335 section 6 has them above 49151).
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    try {
+      Bun.listen({ hostname: "127.0.0.1", port, exclusive: true, socket: { data() {} } }).stop(true);
+      return port;
+    } catch {
+      // Somebody's; another one then.
+    }
   }
 }
 
