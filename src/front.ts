@@ -137,10 +137,10 @@ export class Front {
       failed: (backend) => this.gateways?.failed(backend),
       moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "", protocol: "tcp" }, bytesIn, bytesOut),
       log: {
-        tunnelled: ({ client, serverName, service, target, bytesIn, bytesOut, durationMs, reason }) => this.log.info("tunnel", {
+        tunnelled: ({ client, serverName, service, target, bytesIn, bytesOut, durationMs, reason }) => this.log.record("tunnel", {
           client, server_name: serverName, service, target, bytes_in: bytesIn, bytes_out: bytesOut, duration_ms: Math.round(durationMs), ...(reason === null ? {} : { reason }),
         }),
-        refused: (client, serverName, reason) => this.log.info("tls refused", { client, ...(serverName === null ? {} : { server_name: serverName }), reason }),
+        refused: (client, serverName, reason) => this.log.record("tls refused", { client, ...(serverName === null ? {} : { server_name: serverName }), reason }),
       },
     }, sweeper);
     this.certificates?.set.onChange(() => servers.keep(this.certificates?.set.all() ?? []));

@@ -1,4 +1,4 @@
-// A certificate authority and a server's certificate for 127.0.0.1, made with openssl: what a cluster's API shows to its pods.
+// Certificates made with openssl: an authority's for 127.0.0.1, as a cluster's API shows it to its pods, and a site's own.
 
 import { readFileSync } from "node:fs";
 import type { Lab } from "./lab.ts";
@@ -18,6 +18,23 @@ export async function makeCertificate(lab: Lab): Promise<Certificate> {
     "-days", DAYS, "-extfile", extensions, "-out", "server.crt");
   const [key = "", cert = ""] = ["server.key", "server.crt"].map((name) => readFileSync(lab.path(name), "utf8"));
   return { caFile: lab.path("ca.crt"), key, cert };
+}
+
+export type SitePair = {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Both in one, as haproxy wants them. */
+  readonly pemFile: string;
+};
+
+/** ECDSA with P-256, the kind that CAs hand out by default. @throws Error when openssl fails */
+export async function makeSitePair(lab: Lab, ...names: string[]): Promise<SitePair> {
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const alternatives = `subjectAltName = ${names.map((name) => `DNS:${name}`).join(", ")}`;
+  await openssl(lab, "req", "-x509", ...key, "-days", DAYS, "-subj", "/CN=site", "-addext", alternatives, "-keyout", "site.key", "-out", "site.crt");
+  const [certFile, keyFile] = [lab.path("site.crt"), lab.path("site.key")];
+  const pemFile = lab.write("site.pem", readFileSync(certFile, "utf8") + readFileSync(keyFile, "utf8"));
+  return { certFile, keyFile, pemFile };
 }
 
 /** In the lab's directory. */

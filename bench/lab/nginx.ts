@@ -7,6 +7,7 @@ import { freePort, type Lab } from "./lab.ts";
 import type { Server } from "./scenario.ts";
 
 const LUA_MODULES = ["/usr/lib/nginx/modules/ndk_http_module.so", "/usr/lib/nginx/modules/ngx_http_lua_module.so"];
+const STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so";
 const LUA_LIBRARY = "/usr/share/lua/5.1";
 
 /** 4,000 bridged sessions are 8,000 connections. */
@@ -21,6 +22,11 @@ export function nginxMissing(): string | null {
 export function luaMissing(): string | null {
   const missing = [...LUA_MODULES, `${LUA_LIBRARY}/ngx/balancer.lua`].find((file) => !existsSync(file));
   return nginxMissing() ?? (missing === undefined ? null : `${missing} is missing (package libnginx-mod-http-lua)`);
+}
+
+/** The same for nginx as a proxy of whole connections. */
+export function streamMissing(): string | null {
+  return nginxMissing() ?? (existsSync(STREAM_MODULE) ? null : `${STREAM_MODULE} is missing (package libnginx-mod-stream)`);
 }
 
 /** A pod's service that answers everything with this JSON text. */
@@ -50,6 +56,25 @@ export async function startPlainProxy(lab: Lab, upstream: string, location: stri
       }
     }`);
   return { name: "nginx", pid, port, log };
+}
+
+/** Connections for `serverName` go to a TLS server untouched, others nowhere. */
+export async function startStreamProxy(lab: Lab, serverName: string, targetPort: number): Promise<Server> {
+  const port = await freePort();
+  const log = lab.path(`nginx-${port}.access.log`);
+  const pid = await start(lab, "nginx stream", "127.0.0.1", port, `
+    log_format line escape=json '{"time":"$time_iso8601","client":"$remote_addr","server_name":"$ssl_preread_server_name","target":"$upstream_addr",'
+      '"bytes_in":$bytes_received,"bytes_out":$bytes_sent,"duration_s":$session_time}';
+    access_log ${log} line buffer=64k flush=1s;
+    map $ssl_preread_server_name $pod { ${serverName} 127.0.0.1:${targetPort}; }
+    server {
+      listen 127.0.0.1:${port};
+      ssl_preread on;
+      proxy_buffer_size 64k;
+      proxy_timeout 1h;
+      proxy_pass $pod;
+    }`, [STREAM_MODULE], "stream");
+  return { name: "nginx stream", pid, port, log };
 }
 
 export type LuaOptions = {
@@ -126,15 +151,18 @@ function accessLog(file: string): string {
 }
 
 /** @returns the master's process id */
-async function start(lab: Lab, name: string, host: string, port: number, http: string, modules: readonly string[] = []): Promise<number> {
-  const config = lab.write(`nginx-${host}-${port}.conf`, frame(lab, `nginx-${host}-${port}`, http, modules));
+async function start(
+  lab: Lab, name: string, host: string, port: number, directives: string, modules: readonly string[] = [], kind: "http" | "stream" = "http",
+): Promise<number> {
+  const id = `nginx-${host}-${port}`;
+  const block = kind === "http" ? http(lab, id, directives) : `stream {${directives}\n}`;
+  const config = lab.write(`${id}.conf`, frame(lab, id, block, modules));
   const running = lab.spawn(name, ["nginx", "-p", lab.directory, "-e", `${config}.error.log`, "-c", config]);
   await running.untilListening(host, port);
   return running.pid;
 }
 
-function frame(lab: Lab, id: string, http: string, modules: readonly string[]): string {
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${lab.path(`${id}-${kind}`)};`);
+function frame(lab: Lab, id: string, block: string, modules: readonly string[]): string {
   return `
 ${modules.map((file) => `load_module ${file};`).join("\n")}
 # The scratch directory is the caller's own; a worker of another user could not write there.
@@ -144,12 +172,17 @@ worker_processes 1;
 worker_rlimit_nofile ${WORKER_CONNECTIONS + 200};
 pid ${lab.path(`${id}.pid`)};
 events { worker_connections ${WORKER_CONNECTIONS}; }
-http {
+${block}
+`;
+}
+
+function http(lab: Lab, id: string, directives: string): string {
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${lab.path(`${id}-${kind}`)};`);
+  return `http {
     ${temporary.join("\n    ")}
     keepalive_requests 1000000000;
     keepalive_timeout 120s;
     server_tokens off;
-    ${http}
-}
-`;
+    ${directives}
+}`;
 }

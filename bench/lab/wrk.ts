@@ -11,6 +11,8 @@ export type Load = {
   readonly headers: Readonly<Record<string, string>>;
   readonly connections: number;
   readonly seconds: number;
+  /** Asked for in turn instead of the host of `url`. */
+  readonly hosts?: readonly string[];
 };
 
 export type LoadResult = {
@@ -21,22 +23,24 @@ export type LoadResult = {
   readonly maxMs: number;
   /** Answers other than 2xx and 3xx, and connections that failed. */
   readonly errors: number;
+  /** Of these: connections that were closed without a word of it, as after an answer that was to be the last. */
+  readonly closed: number;
 };
 
 const SCRIPT = `
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('\\n{"requests":%d,"seconds":%.6f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"errors":%d}\\n',
+  io.write(string.format('\\n{"requests":%d,"seconds":%.6f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"errors":%d,"closed":%d}\\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
-    e.connect + e.read + e.write + e.status + e.timeout))
+    e.connect + e.read + e.write + e.status + e.timeout, e.read))
 end
 `;
 
 /** @throws Error when wrk cannot run at all */
-export async function runWrk(lab: Lab, { url, headers, connections, seconds }: Load): Promise<LoadResult> {
+export async function runWrk(lab: Lab, { url, headers, connections, seconds, hosts = [] }: Load): Promise<LoadResult> {
   const output = lab.path("wrk.out");
   await Bun.write(output, "");
-  const words = ["-t", "1", "-c", `${connections}`, "-d", `${seconds}s`, "-s", lab.write("wrk.lua", SCRIPT)];
+  const words = ["-t", "1", "-c", `${connections}`, "-d", `${seconds}s`, "-s", lab.write("wrk.lua", SCRIPT + inTurn(hosts))];
   const named = Object.entries(headers).flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
   const running = lab.spawn("wrk", ["wrk", ...words, ...named, url], { stdout: output });
   await running.child.exited;
@@ -44,4 +48,23 @@ export async function runWrk(lab: Lab, { url, headers, connections, seconds }: L
   const last = (await Bun.file(output).text()).trim().split("\n").at(-1) ?? "";
   if (running.child.exitCode !== 0 || !last.startsWith("{")) throw new Error(`wrk failed: ${running.complaint || last}`);
   return JSON.parse(last) as LoadResult;
+}
+
+/** Requests are made once, so that a long list costs the load no more than a short one. */
+function inTurn(hosts: readonly string[]): string {
+  if (hosts.length === 0) return "";
+  return `
+local requests, at = {}, 0
+function init()
+  for _, host in ipairs({ ${hosts.map((host) => JSON.stringify(host)).join(", ")} }) do
+    local headers = { Host = host }
+    for name, value in pairs(wrk.headers) do headers[name] = headers[name] or value end
+    requests[#requests + 1] = wrk.format(nil, nil, headers)
+  end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+`;
 }

@@ -68,10 +68,19 @@ export class Log {
   error(message: string, fields?: Fields): void { this.event("error", message, fields); }
 
   event(level: Level, message: string, fields: Fields = {}): void {
+    this.#entry(level, message, fields);
+    this.#flush();
+  }
+
+  /** For what comes as often as connections do: written with the next batch. */
+  record(message: string, fields: Fields): void {
+    this.#entry("info", message, fields);
+  }
+
+  #entry(level: Level, message: string, fields: Fields): void {
     const time = this.now().toISOString();
     if (this.format === "pretty") this.line(`${time} ${level.toUpperCase().padEnd(5)} ${oneLine(message)}${prettyFields(fields)}\n`, level);
     else this.line(`${JSON.stringify({ time, level, message, ...fields })}\n`, level);
-    this.#flush();
   }
 
   /** A finished line, its line feed included; the caller has quoted what came from outside. */

@@ -8,6 +8,10 @@ import { join } from "node:path";
 
 const HAS_CONSOLE_PEERS = ["websockify", "openssl"].every((program) => Bun.which(program) !== null);
 
+const HAS_WRK_AND_NGINX = ["wrk", "nginx"].every((program) => Bun.which(program) !== null);
+const HAS_TLS_PEERS = HAS_WRK_AND_NGINX && ["haproxy", "openssl"].every((program) => Bun.which(program) !== null);
+const HAS_TUNNEL_PEER = ["haproxy", "nginx"].every((program) => Bun.which(program) !== null);
+
 const MAIN = join(import.meta.dir, "../../bench/main.ts");
 
 /** Where the bench makes its scratch directories: a directory of this test's own. */
@@ -41,6 +45,43 @@ describe("bench", () => {
     expect(stdout).toMatch(/not judged 64 KiB frames, MB\/s of route-gateway beside websockify: at least 1 x; found [\d.]+ x/);
     expect(stdout).toMatch(/not judged 64-byte echo, p50 of route-gateway beside websockify: at most 1 x; found [\d.]+ x/);
     expect(stdout).toMatch(/not judged idle session, memory of route-gateway beside websockify: below 1 x; found [\d.-]+ x/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test.skipIf(!HAS_TUNNEL_PEER)("passes connections through the router and through a peer, and prints their ratios", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "passthrough");
+    for (const name of ["route-gateway", "haproxy, tcp"]) {
+      expect(stdout).toMatch(new RegExp(`bulk, ${name} +[\\d,.]+ MB/s +[\\d,.]+ us CPU/MB`));
+      expect(stdout).toMatch(new RegExp(`new connections, ${name} +[\\d,.]+ /s +[\\d,.]+ us CPU/connection`));
+      expect(stdout).toMatch(new RegExp(`idle tunnel, ${name} +[\\d,.-]+ KiB \\(of 20\\)`));
+    }
+    expect(stdout).toMatch(/not judged idle tunnel, memory: at most 8 KiB; found [\d.-]+ KiB/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, [01] skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test.skipIf(!HAS_TLS_PEERS)("ends TLS in the router, with fixed and with registered services, and in haproxy, and prints their ratios", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "tls");
+    for (const name of ["route-gateway", "haproxy", "route-gateway, registered"]) {
+      expect(stdout).toMatch(new RegExp(`kept connections, ${name} +[\\d,.]+ req/s +p99 [\\d,.]+ ms`));
+      expect(stdout).toMatch(new RegExp(`full handshakes, ${name} +[\\d,.]+ /s +p99 [\\d,.]+ ms`));
+    }
+    expect(stdout).toMatch(/not judged kept connections, req\/s beside haproxy: at least 1 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged full handshakes, \/s beside haproxy: at least 1 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test.skipIf(!HAS_WRK_AND_NGINX)("registers services while others are asked for, and starts with many", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "registry");
+    for (const count of [10, 100]) expect(stdout).toMatch(new RegExp(`requests, ${count} services +[\\d,.]+ req/s`));
+    expect(stdout).toMatch(/not judged requests\/s beside ten services: at least 0\.9 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged one more among 100, from the call to its first answer: below 50 ms; found [\d,.]+ ms/);
+    expect(stdout).toMatch(/not judged first answer after exec, 100 files: below 2,000 ms; found [\d,.]+ ms/);
     expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
     expect(code).toBe(0);
     expect(leftBehind()).toEqual({ files: [], processes: [] });
