@@ -21,11 +21,11 @@ const BODY_LIMIT_BYTES = 8 * 1024 ** 3;
 /** A backend that could not be connected to is left alone for this long, while there are others. */
 const EJECTED_MS = 10_000;
 
+/** What is worked out once for a gateway, and whose turn it is. */
+type Served = { readonly match: Match; readonly targets: readonly Target[]; turn: number };
+
 export class GatewayRoutes {
-  readonly #matches = new WeakMap<Gateway, Match>();
-  readonly #turns = new WeakMap<Gateway, number>();
-  readonly #targets = new WeakMap<Backend, Target>();
-  /** By address, the first to end first. */
+  readonly #served = new WeakMap<Gateway, Served>();
   readonly #ejectedUntilMs = new Map<string, number>();
 
   constructor(private readonly source: GatewaySource, private readonly readTimeoutMs: number,
@@ -36,23 +36,30 @@ export class GatewayRoutes {
   match(host: string): Match | null {
     const gateway = this.source.gateways.get(hostName(host));
     if (gateway === undefined) return null;
-    let match = this.#matches.get(gateway);
-    if (match === undefined) {
-      match = { route: routeOf(gateway, this.readTimeoutMs), pathToken: null, pathPort: null, pathVm: null, rest: null };
-      this.#matches.set(gateway, match);
-    }
-    return match;
+    return this.#serve(gateway).match;
   }
 
   /** All backends in the order in which to try them: they take turns, and those that failed lately come last. */
-  targets({ gateway }: GatewayService): Target[] {
-    const turn = this.#turns.get(gateway) ?? 0;
-    this.#turns.set(gateway, turn + 1);
-    const { backends } = gateway;
-    const all = backends.map((_, index) => this.#target(backends[(turn + index) % backends.length] as Backend));
-    if (this.#ejectedUntilMs.size === 0 || all.length === 1) return all;
+  targets({ gateway }: GatewayService): readonly Target[] {
+    const served = this.#serve(gateway);
+    const { targets } = served;
+    if (targets.length === 1) return targets;
+    const first = served.turn % targets.length;
+    served.turn += 1;
+    const all = first === 0 ? targets : [...targets.slice(first), ...targets.slice(0, first)];
+    if (this.#ejectedUntilMs.size === 0) return all;
     const isOut = ({ key }: Target): boolean => (this.#ejectedUntilMs.get(key) ?? 0) > this.now();
     return [...all.filter((target) => !isOut(target)), ...all.filter(isOut)];
+  }
+
+  #serve(gateway: Gateway): Served {
+    let served = this.#served.get(gateway);
+    if (served === undefined) {
+      const match = { route: routeOf(gateway, this.readTimeoutMs), pathToken: null, pathPort: null, pathVm: null, rest: null };
+      served = { match, targets: gateway.backends.map(targetOf), turn: 0 };
+      this.#served.set(gateway, served);
+    }
+    return served;
   }
 
   /** It could not be connected to; also a passthrough backend, which is no request's target. */
@@ -67,17 +74,11 @@ export class GatewayRoutes {
       this.#ejectedUntilMs.delete(known);
     }
   }
+}
 
-  #target(backend: Backend): Target {
-    let target = this.#targets.get(backend);
-    if (target === undefined) {
-      const { address, port } = backend;
-      const key = keyOf(address, port);
-      target = { address, port, authority: port === 80 ? hostForUrl(address) : key, key };
-      this.#targets.set(backend, target);
-    }
-    return target;
-  }
+function targetOf({ address, port }: Backend): Target {
+  const key = keyOf(address, port);
+  return { address, port, authority: port === 80 ? hostForUrl(address) : key, key };
 }
 
 function keyOf(address: string, port: number): string {
