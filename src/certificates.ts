@@ -121,7 +121,7 @@ export class Certificates {
     const { log, tls, clock = systemClock } = this.options;
     const failures: Resolver["failures"] = new Map();
     const renewal = new Renewal({
-      store: new CertificateStore(join(this.#directory(tls), resolver, "certificates")),
+      store: new CertificateStore(join(this.#directory(tls), resolver, "certificates", authorityName(tls))),
       certificates: this.set, issuer, clock,
       events: {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
@@ -198,4 +198,9 @@ function assertProgram(file: string): void {
   } catch (cause) {
     throw new Error(`cannot run the challenge program: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** After a change of authority (from a staging one, say) the other's certificates are not served on. */
+function authorityName({ acme, localAuthority }: TlsSettings): string {
+  return localAuthority !== null || acme === null ? "local" : new URL(acme.directoryUrl).host.replace(":", "_");
 }

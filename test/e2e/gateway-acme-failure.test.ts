@@ -189,7 +189,7 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
 
   test("gave a certificate that cannot be written after all serves it, and reports that it is not kept", async () => {
     const root = makeRoot();
-    const path = join(root, "acme/resolver/certificates", `${NAME}.pem`);
+    const path = join(root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.pem`);
     mkdirSync(path, { recursive: true });
     await startWithName({ root });
     await gateway.curl(NAME, "/");

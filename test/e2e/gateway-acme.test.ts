@@ -69,11 +69,14 @@ describe.skipIf(!HAS_PEBBLE)("certificates by HTTP-01", () => {
 
   test("keeps keys to itself", () => {
     const directory = join(gateway.root, "acme/resolver");
-    const secrets = [...readdirSync(directory), ...readdirSync(join(directory, "certificates")).map((file) => `certificates/${file}`)]
+    // One directory for each authority: what one signed is not served after a change to another.
+    const [authority = ""] = readdirSync(join(directory, "certificates"));
+    expect(authority).toMatch(/_\d+$/);
+    const secrets = [...readdirSync(directory), ...readdirSync(join(directory, "certificates", authority)).map((file) => `certificates/${authority}/${file}`)]
       .filter((file) => /\.(json|pem)$/.test(file) && readFileSync(join(directory, file), "utf8").includes("PRIVATE KEY"));
     expect(secrets).toHaveLength(3);
     for (const file of secrets) expect([file, statSync(join(directory, file)).mode & 0o777]).toEqual([file, 0o600]);
-    expect(statSync(join(directory, "certificates")).mode & 0o777).toBe(0o700);
+    expect(statSync(join(directory, "certificates", authority)).mode & 0o777).toBe(0o700);
   });
 
   describe("the path of challenges", () => {
