@@ -4,7 +4,6 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { GatewayHandlers } from "./admin/api.ts";
 import { AdminServer } from "./admin/server.ts";
 import type { Certificate } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
@@ -12,7 +11,7 @@ import { Certificates } from "./certificates.ts";
 import { DnsServer } from "./dns/server.ts";
 import { HttpsServers } from "./entrypoint/https.ts";
 import { TlsFront, type TlsRoute } from "./entrypoint/tls.ts";
-import type { Gateway } from "./gateway.ts";
+import type { Gateway, GatewayHandlers } from "./gateway.ts";
 import type { Sweeper } from "./lib/deadlines.ts";
 import type { Log } from "./lib/log.ts";
 import { createExposition } from "./metrics/exposition.ts";
@@ -98,11 +97,6 @@ export class Front {
   /** Where it can be reached. */
   get addresses(): { readonly https?: string; readonly admin?: string } {
     return { ...(this.#tls === null ? {} : { https: `https://localhost:${this.#tls.port}` }), ...(this.#admin === null ? {} : { admin: this.#admin.url }) };
-  }
-
-  /** Connections through TLS now. */
-  get connections(): number {
-    return this.#tls?.size ?? 0;
   }
 
   /** What a drain waits for: answers, and passed-through bytes, that are still on their way. */

@@ -29,3 +29,15 @@ export type Gateway = {
   /** Names that the certificate is to have, where the file says so (`*.gent01.dev.grid.tf`); else empty: the fqdn. */
   readonly certificateNames: readonly string[];
 };
+
+/** Bytes by service, as the original's Metrics() names them. */
+export type ServiceTotals = { readonly Request: Record<string, number>; readonly Response: Record<string, number> };
+
+/** The four calls of the seed, done by whoever does them. What they throw is told to the caller word by word. */
+export interface GatewayHandlers {
+  /** @returns the domain that the name has now */
+  setNamedProxy(wlID: string, prefix: string, backends: readonly string[], tlsPassthrough: boolean): Promise<string>;
+  setFQDNProxy(wlID: string, fqdn: string, backends: readonly string[], tlsPassthrough: boolean): Promise<void>;
+  deleteNamedProxy(wlID: string): Promise<void>;
+  metrics(): ServiceTotals | Promise<ServiceTotals>;
+}

@@ -13,10 +13,9 @@
 
 import { type Context, type Handler, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import type { Gateway } from "../gateway.ts";
+import type { Gateway, GatewayHandlers } from "../gateway.ts";
 import type { Log } from "../lib/log.ts";
 import { METRICS_CONTENT_TYPE } from "../metrics/family-text.ts";
-import type { ServiceTotals } from "../metrics/meter.ts";
 import { RegistryError } from "../registry/errors.ts";
 import { certificateJson, type CertificateState, gatewayJson, refuse, refuseFaults, refuseRegistration } from "./answers.ts";
 import { guard, type GuardOptions } from "./guard.ts";
@@ -24,14 +23,6 @@ import { readRegistration } from "./registration.ts";
 
 /** A registration is some hundred bytes. */
 export const BODY_LIMIT_BYTES = 64 * 1024;
-
-/** The four calls. */
-export interface GatewayHandlers {
-  setNamedProxy(wlID: string, prefix: string, backends: readonly string[], tlsPassthrough: boolean): Promise<string>;
-  setFQDNProxy(wlID: string, fqdn: string, backends: readonly string[], tlsPassthrough: boolean): Promise<void>;
-  deleteNamedProxy(wlID: string): Promise<void>;
-  metrics(): ServiceTotals | Promise<ServiceTotals>;
-}
 
 export interface GatewayList {
   list(): readonly Gateway[];

@@ -1,6 +1,7 @@
 // The admin listener: an address of its own, loopback unless the operator says otherwise. One that can be reached from
 // elsewhere has a token or does not open.
 
+import { isLoopbackHost } from "../lib/address.ts";
 import { createAdmin, type AdminOptions } from "./api.ts";
 import { tokenFault } from "./guard.ts";
 
@@ -62,12 +63,7 @@ export class AdminServer {
 
 function unsafe(host: string, token: string | null): string | null {
   if (token !== null) return tokenFault(token);
-  return isLoopback(host) ? null : "it could be called from elsewhere, and there is no token (set admin.tokenFile, or listen on 127.0.0.1)";
-}
-
-/** 127.0.0.0/8 and ::1, as addresses: a name such as 127.example.org can be anything. */
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
+  return isLoopbackHost(host) ? null : "it could be called from elsewhere, and there is no token (set admin.tokenFile, or listen on 127.0.0.1)";
 }
 
 function hint(error: NodeJS.ErrnoException): string {

@@ -74,9 +74,3 @@ export async function withAdmin(args: Arguments, io: Io, run: (admin: AdminClien
     return 1;
   }
 }
-
-/** Columns for people. */
-export function table(rows: ReadonlyArray<readonly string[]>): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  return rows.map((row) => `${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()}\n`).join("");
-}

@@ -1,8 +1,9 @@
 // route-gateway certificates: what a running instance serves, until when, and what keeps it from renewing.
 
-import { ADMIN_FLAGS, table, withAdmin } from "./admin-client.ts";
+import { ADMIN_FLAGS, withAdmin } from "./admin-client.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { table } from "./table.ts";
 
 export const command: Command = {
   name: "certificates",

@@ -1,9 +1,10 @@
 // route-gateway gateways: what is registered at a running gateway, through its admin API.
 
 import { suggestion } from "../lib/suggest.ts";
-import { ADMIN_FLAGS, type AdminClient, table, withAdmin } from "./admin-client.ts";
+import { ADMIN_FLAGS, type AdminClient, withAdmin } from "./admin-client.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { table } from "./table.ts";
 
 const ACTIONS = ["list", "set-name", "set-fqdn", "delete", "metrics"] as const;
 

@@ -8,6 +8,7 @@ import type { Route, TokenSource } from "../route.ts";
 import type { Service } from "../service.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { table } from "./table.ts";
 
 export const command: Command = {
   name: "routes",
@@ -97,10 +98,4 @@ function options(route: Route): string {
 function originsText({ origins }: Route): string {
   if (origins.kind === "any") return "";
   return `origins ${origins.kind === "list" ? origins.origins.join(",") : origins.kind}`;
-}
-
-function table(rows: readonly string[][]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0))) ?? [];
-  const padded = (cells: readonly string[]): string[] => cells.map((cell, column) => cell.padEnd(widths[column] ?? 0));
-  return rows.map((cells) => `${padded(cells).join("  ").trimEnd()}\n`).join("");
 }

@@ -2,6 +2,7 @@
 // come in as arguments. The result is deeply frozen: it is one snapshot, and a changed file makes a new one.
 
 import { isIP } from "node:net";
+import { isLoopbackHost } from "../lib/address.ts";
 import type { IdentityKind } from "../identity.ts";
 import type { Route } from "../route.ts";
 import type { DesktopTokenSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
@@ -74,7 +75,7 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
 function buildEdge(file: ConfigFile, options: ParseOptions, pass: Pass): Pick<Settings, "tls" | "gateway" | "admin"> {
   const { entrypoints, gateway } = file;
   const listen = fromFlag("--admin", options.adminListen, parseListenAddress, pass) ?? entrypoints.admin ?? (gateway === undefined ? undefined : ADMIN);
-  if (listen !== undefined && file.admin.tokenFile === undefined && !isLoopback(listen.host)) {
+  if (listen !== undefined && file.admin.tokenFile === undefined && !isLoopbackHost(listen.host)) {
     pass.mistake(pass.placeOf(entrypoints, "admin"), "an admin address that is not loopback needs a token: \"admin: { tokenFile: ... }\", or --admin-token of route-gateway gateway");
   }
   return {
@@ -90,10 +91,6 @@ function buildEdge(file: ConfigFile, options: ParseOptions, pass: Pass): Pick<Se
 
 const ADMIN: ListenAddress = { host: "127.0.0.1", port: 9090 };
 const STORAGE = "/var/lib/route-gateway/acme";
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
-}
 
 function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSettings | null {
   const { entrypoints, gateway } = file;

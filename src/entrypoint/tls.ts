@@ -9,8 +9,8 @@ import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME } from "../tls/alert.ts";
 import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
-import { hint } from "./http.ts";
 import { type CertificateServer, type HttpsServers, PROTOCOLS } from "./https.ts";
+import { bind } from "./listen.ts";
 
 /** From the connection to a whole ClientHello. */
 const HELLO_TIMEOUT_MS = 10_000;
@@ -58,7 +58,7 @@ export class TlsFront {
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
-    this.#listener = listen(options.listen, (hostname) => Bun.listen<TlsConnection>({
+    this.#listener = bind(options.listen, "--https", (hostname) => Bun.listen<TlsConnection>({
       hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
       socket: {
         open: (socket) => {
@@ -268,19 +268,3 @@ class TlsConnection implements Sweepable {
 const PLAIN_HTTP_BODY = "this address speaks HTTPS, not HTTP\n";
 const PLAIN_HTTP = Buffer.from("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
   + `Content-Length: ${PLAIN_HTTP_BODY.length}\r\nConnection: close\r\n\r\n${PLAIN_HTTP_BODY}`);
-
-/** All addresses means both families where the machine has both. */
-function listen(where: { readonly host: string; readonly port: number }, bind: (hostname: string) => TCPSocketListener<TlsConnection>): TCPSocketListener<TlsConnection> {
-  const named = where.host || "*";
-  try {
-    try {
-      return bind(where.host === "" ? "::" : where.host);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if (where.host !== "" || code === "EADDRINUSE" || code === "EACCES") throw error;
-      return bind("0.0.0.0");
-    }
-  } catch (error) {
-    throw new Error(`cannot listen on ${named}:${where.port}: ${hint((error as NodeJS.ErrnoException).code, error, where.host, "--https")}`, { cause: error });
-  }
-}

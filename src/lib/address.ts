@@ -13,6 +13,11 @@ export function hostForUrl(host: string): string {
   return host.includes(":") ? `[${host}]` : host;
 }
 
+/** Of an address to listen on: 127.0.0.0/8 and ::1, as addresses; a name such as 127.example.org can be anything. */
+export function isLoopbackHost(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
+}
+
 /** True for `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `::1`. */
 export function isCidr(text: string): boolean {
   const [address = "", prefix, ...rest] = text.split("/");

@@ -5,6 +5,7 @@
 // Invariant: no byte is lost between two scrapes. A deleted service stays until a scrape has shown its final numbers; what
 // one of its connections moves after that is a new series, which goes the same way.
 
+import type { ServiceTotals } from "../gateway.ts";
 import { coarseLabels, foldLabels, type Labels, type Protocol } from "./labels.ts";
 
 /** Services whose deletion is remembered. Where nobody scrapes, the oldest of them are given up. */
@@ -12,9 +13,6 @@ const GONE_LIMIT = 10_000;
 
 /** Of one service, before the rest of it is counted by the class of its codes: a client and an upstream that conspire could make a thousand. */
 const SERIES_LIMIT = 100;
-
-/** Bytes by service, without `@file`. */
-export type ServiceTotals = { readonly Request: Record<string, number>; readonly Response: Record<string, number> };
 
 /** Of one series; for who counts often. */
 export interface Counter {

@@ -10,10 +10,8 @@ import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService } from "../service.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
-import {
-  BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, ConnectTimeoutError, UpstreamClosedError, type UpstreamResponse, UpstreamTimeoutError,
-} from "../upstream/exchange.ts";
-import { ProtocolError, type ResponseHead } from "../upstream/response-head.ts";
+import { ClientGoneError, ConnectError, ConnectTimeoutError, type UpstreamResponse } from "../upstream/exchange.ts";
+import type { ResponseHead } from "../upstream/response-head.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
@@ -24,6 +22,7 @@ import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
 import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
+import { reasonOf, stackOf, upstreamError } from "./failure.ts";
 import type { GatewayRoutes } from "./gateways.ts";
 import { requestBody } from "./request-body.ts";
 import { type Passage, upstreamHead } from "./passage.ts";
@@ -411,42 +410,4 @@ function maskedPath(path: string, pathToken: string | null): string {
   const known = pathToken === null ? path : path.replaceAll(pathToken, "[token]");
   if (known.length <= 60) return known;
   return known.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]").replace(/([/=])e[wy][\w-]{14,}(?:\.|%2e)[\w.%-]*/gi, "$1[token]");
-}
-
-function upstreamError(thrown: unknown): unknown {
-  if (!(thrown instanceof Error)) return thrown;
-  const options = { cause: thrown };
-  if (thrown instanceof BodyTooLargeError) return new RouteError("body_too_large", thrown.message, options);
-  if (thrown instanceof ClientStalledError) return new RouteError("request_timeout", thrown.message, options);
-  if (thrown instanceof UpstreamTimeoutError) return new RouteError("gateway_timeout", thrown.message, options);
-  if (thrown instanceof ClientGoneError) return new RouteError("bad_request", thrown.message, options);
-  if (thrown instanceof HandshakeRefusedError) return new RouteError(refusalOf(thrown.status), thrown.message, options);
-  if (thrown instanceof ConnectError || thrown instanceof UpstreamClosedError || thrown instanceof ProtocolError) {
-    return new RouteError("bad_gateway", thrown.message, options);
-  }
-  return thrown;
-}
-
-/** What a refused handshake becomes for the client: the pod's own verdict where it is about the client, else our 502 or 504. */
-function refusalOf(status: number): "unauthorized" | "forbidden" | "not_found" | "bad_gateway" | "gateway_timeout" {
-  if (status === 401) return "unauthorized";
-  if (status === 403) return "forbidden";
-  if (status === 404) return "not_found";
-  return status === 504 ? "gateway_timeout" : "bad_gateway";
-}
-
-/** The message, and those of its causes that it does not repeat; with the system's name for a failure (ECONNREFUSED). */
-function reasonOf(error: Error): string {
-  let reason = error.message;
-  for (let { cause } = error; cause instanceof Error; { cause } = cause) {
-    if (!reason.includes(cause.message)) reason += `: ${cause.message}`;
-    const { code } = cause as NodeJS.ErrnoException;
-    if (typeof code === "string" && /^E[A-Z]+$/.test(code) && !reason.includes(code)) reason += ` (${code})`;
-  }
-  return reason;
-}
-
-function stackOf(error: Error): string {
-  const source = error.cause instanceof Error ? error.cause : error;
-  return source.stack ?? source.message;
 }

@@ -2,16 +2,13 @@
 // Calls of one workload are done one after the other, in the order in which they came: a slow DNS check of one must not
 // bring back what a later one deleted.
 
-import type { Gateway } from "../gateway.ts";
+import type { Gateway, ServiceTotals } from "../gateway.ts";
 import { canonicalAddress } from "./address.ts";
 import type { DomainCheck } from "./domain-check.ts";
 import { quoted, RegistryError } from "./errors.ts";
 import type { Registry } from "./registry.ts";
 import { Turns } from "./turns.ts";
 import { checkBackends, domainFault, isWithin, nameFault, workloadIdFault } from "./validate.ts";
-
-/** Bytes by service, as the original's Metrics() names them. */
-export type ServiceTotals = { readonly Request: Record<string, number>; readonly Response: Record<string, number> };
 
 export type GatewayCallsOptions = {
   readonly registry: Registry;

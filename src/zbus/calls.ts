@@ -1,20 +1,9 @@
 // What can be called over zbus: method names and decoded arguments, made into one of the gateway's four calls or the status
 // call. Knows nothing of Redis. A ProtocolError says that nothing was called; what a call itself throws is its own failure.
 
+import type { GatewayHandlers } from "../gateway.ts";
 import { Arguments, kindOf, ProtocolError } from "./arguments.ts";
 import { encodeOutput, type ObjectId, type Request } from "./message.ts";
-
-/** Bytes by service. */
-export type GatewayTotals = { readonly Request: Record<string, number>; readonly Response: Record<string, number> };
-
-/** The four calls, done by whoever does them. What they throw is told to the caller word by word. */
-export interface GatewayHandlers {
-  /** @returns the domain that the name has now */
-  setNamedProxy(wlID: string, prefix: string, backends: readonly string[], tlsPassthrough: boolean): Promise<string>;
-  setFQDNProxy(wlID: string, fqdn: string, backends: readonly string[], tlsPassthrough: boolean): Promise<void>;
-  deleteNamedProxy(wlID: string): Promise<void>;
-  metrics(): GatewayTotals | Promise<GatewayTotals>;
-}
 
 export type WorkerStatus = {
   readonly State: "free" | "busy";

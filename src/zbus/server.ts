@@ -6,10 +6,11 @@
 // are the original's, too: a call that Redis sent into a connection that broke at that moment is lost, and so are the calls
 // that run when this process is killed; their callers wait in vain and ask again (all four calls may be repeated).
 
+import type { GatewayHandlers } from "../gateway.ts";
 import type { Log } from "../lib/log.ts";
 import { within } from "../lib/within.ts";
 import { parseBroker } from "./broker.ts";
-import { actionOf, CALL_LISTS, type Call, findCall, type GatewayHandlers, STATUS_LISTS } from "./calls.ts";
+import { actionOf, CALL_LISTS, type Call, findCall, STATUS_LISTS } from "./calls.ts";
 import { RedisConnection } from "./connection.ts";
 import { Intake } from "./intake.ts";
 import { Link } from "./link.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { hint } from "../../src/entrypoint/http.ts";
+import { hint } from "../../src/entrypoint/listen.ts";
 
 const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
 

@@ -5,13 +5,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { CONSOLES_TEXT } from "../../src/config/consoles.ts";
+import { flood, floodFrom } from "../support/flood.ts";
 import {
   CONSOLE_SECRET, type ConsoleRouter, consoleRouter, consoleTarget, HAS_OPENSSL, KUBEVIRT_PROTOCOL, KubernetesApi, NAMESPACE,
 } from "../support/kubernetes.ts";
 import { eventually } from "../support/eventually.ts";
 import type { PodConnection } from "../support/pod.ts";
 import { TlsPod } from "../support/tls-pod.ts";
-import { type Bridge, clientFrame, closeData, OP, readClose, ServeProcess, settled, waitFor, WsClient } from "../support/ws-client.ts";
+import { type Bridge, closeData, OP, readClose, ServeProcess, settled, waitFor, WsClient } from "../support/ws-client.ts";
 
 const MIB = 1024 * 1024;
 const CONSOLES_YAML = join(import.meta.dir, "../../consoles.yaml");
@@ -238,7 +239,6 @@ describe.skipIf(!HAS_OPENSSL)("the end of the router (needs openssl)", () => {
 });
 
 describe.skipIf(!HAS_OPENSSL)("a router of consoles in a process of its own (needs openssl)", () => {
-  const PIECE = Buffer.alloc(64 * 1024, 5);
   /** Far more than all buffers between the two ends together. */
   const PLENTY = 200 * MIB;
   let served: ServeProcess;
@@ -254,35 +254,6 @@ describe.skipIf(!HAS_OPENSSL)("a router of consoles in a process of its own (nee
     both.client.close();
   }, 30_000);
   afterAll(() => served?.stop());
-
-  /** Sends as fast as the kernel takes it. @returns a live count of payload bytes handed over, whole frames only */
-  function flood(end: PodConnection, bytes: number): { sent: number } {
-    const count = { sent: 0 };
-    const pump = (): void => {
-      while (count.sent < bytes && !end.isClosed) {
-        end.onDrained = null;
-        end.send(OP.binary, PIECE);
-        count.sent += PIECE.length;
-        end.onDrained = pump;
-        if (end.pending > 0) return;
-      }
-    };
-    pump();
-    return count;
-  }
-
-  function floodFrom(client: WsClient, bytes: number): { sent: number } {
-    const count = { sent: 0 };
-    const frame = clientFrame(OP.binary, PIECE);
-    const pump = (): void => {
-      while (count.sent < bytes && !client.isClosed) {
-        count.sent += PIECE.length;
-        if (!client.write(frame)) return void client.socket.once("drain", pump);
-      }
-    };
-    pump();
-    return count;
-  }
 
   function forget(end: PodConnection): { bytes: number } {
     const received = { bytes: 0 };

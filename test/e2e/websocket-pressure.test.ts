@@ -2,14 +2,14 @@
 // most 8 MiB of memory.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { flood, floodFrom } from "../support/flood.ts";
 import { KeyFiles } from "../support/keys.ts";
-import { Pod, type PodConnection } from "../support/pod.ts";
-import { type Bridge, clientFrame, closeData, OP, openBridge, ServeProcess, settled, waitFor, type WsClient } from "../support/ws-client.ts";
+import { Pod } from "../support/pod.ts";
+import { type Bridge, closeData, OP, openBridge, ServeProcess, settled, waitFor } from "../support/ws-client.ts";
 
 const MIB = 1024 * 1024;
 /** Far more than all buffers between the two ends together. */
 const PLENTY = 400 * MIB;
-const PIECE = Buffer.alloc(64 * 1024, 5);
 
 let pod: Pod;
 let keys: KeyFiles;
@@ -40,35 +40,6 @@ async function bridge(): Promise<Bridge> {
   both.pod.onFrame = () => { both.pod.frames.length = 0; };
   open.push(both);
   return both;
-}
-
-/** Sends as fast as the kernel takes it. @returns a live count of payload bytes handed to the kernel, whole frames only */
-function flood(end: PodConnection, bytes: number): { sent: number } {
-  const count = { sent: 0 };
-  const pump = (): void => {
-    while (count.sent < bytes && !end.isClosed) {
-      end.onDrained = null;
-      end.send(OP.binary, PIECE);
-      count.sent += PIECE.length;
-      end.onDrained = pump;
-      if (end.pending > 0) return;
-    }
-  };
-  pump();
-  return count;
-}
-
-function floodFrom(client: WsClient, bytes: number): { sent: number } {
-  const count = { sent: 0 };
-  const frame = clientFrame(OP.binary, PIECE);
-  const pump = (): void => {
-    while (count.sent < bytes && !client.isClosed) {
-      count.sent += PIECE.length;
-      if (!client.write(frame)) return void client.socket.once("drain", pump);
-    }
-  };
-  pump();
-  return count;
 }
 
 async function echoMs({ client }: Bridge): Promise<number> {

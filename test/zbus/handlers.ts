@@ -1,6 +1,6 @@
 // Handlers that keep what they were called with: what zbus is tested against, where the real registry is not the question.
 
-import type { GatewayHandlers, GatewayTotals } from "../../src/zbus/calls.ts";
+import type { GatewayHandlers, ServiceTotals } from "../../src/gateway.ts";
 import type { Fields } from "../../src/lib/log.ts";
 
 export class KeptCalls implements GatewayHandlers {
@@ -9,7 +9,7 @@ export class KeptCalls implements GatewayHandlers {
   failure: Error | null = null;
   /** Calls wait for it. */
   gate: Promise<void> = Promise.resolve();
-  totals: GatewayTotals = { Request: {}, Response: {} };
+  totals: ServiceTotals = { Request: {}, Response: {} };
 
   async setNamedProxy(...args: [string, string, readonly string[], boolean]): Promise<string> {
     await this.#keep("setNamedProxy", args);
@@ -24,7 +24,7 @@ export class KeptCalls implements GatewayHandlers {
     await this.#keep("deleteNamedProxy", args);
   }
 
-  async metrics(): Promise<GatewayTotals> {
+  async metrics(): Promise<ServiceTotals> {
     await this.#keep("metrics", []);
     return this.totals;
   }
