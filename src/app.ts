@@ -48,12 +48,14 @@ export class App {
     try {
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
-      this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper);
+      this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper, this.log);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
       this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
+      this.#snapshot.start();
       front?.listen(this.#proxy, this.#sweeper, {
         requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
+        services: () => this.#snapshot?.services.states ?? [], cache: () => this.#snapshot?.cache ?? null,
       });
     } catch (error) {
       await Promise.all([this.#http?.stop(), this.#front?.stop()]);
@@ -96,7 +98,8 @@ export class App {
     const keep = previous !== null && isDeepStrictEqual(tokenSettings(settings), tokenSettings(this.settings));
     const tokens = keep ? previous : this.#openTokens(settings);
     this.#lookAtCredentials(settings);
-    const next = new Snapshot(settings, tokens, this.#sweeper, old);
+    const next = new Snapshot(settings, tokens, this.#sweeper, this.log, old);
+    next.start();
     for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
     this.#tokens = tokens;

@@ -3,12 +3,12 @@
 
 export type ErrorCode =
   | "moved" | "bad_request" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large"
-  | "target_too_long" | "misdirected" | "upgrade_required" | "headers_too_large" | "internal" | "bad_gateway" | "unavailable"
+  | "target_too_long" | "misdirected" | "upgrade_required" | "too_many_requests" | "headers_too_large" | "internal" | "bad_gateway" | "unavailable"
   | "gateway_timeout";
 
 const STATUS: Record<ErrorCode, number> = {
   moved: 308, bad_request: 400, unauthorized: 401, forbidden: 403, not_found: 404, method_not_allowed: 405, request_timeout: 408, body_too_large: 413,
-  target_too_long: 414, misdirected: 421, upgrade_required: 426, headers_too_large: 431, internal: 500, bad_gateway: 502,
+  target_too_long: 414, misdirected: 421, upgrade_required: 426, too_many_requests: 429, headers_too_large: 431, internal: 500, bad_gateway: 502,
   unavailable: 503, gateway_timeout: 504,
 };
 
@@ -16,7 +16,7 @@ const PUBLIC_TEXT: Record<ErrorCode, string> = {
   moved: "moved", bad_request: "bad request", unauthorized: "unauthorized", forbidden: "forbidden", not_found: "not found",
   method_not_allowed: "method not allowed", request_timeout: "request timeout", body_too_large: "request body too large",
   target_too_long: "request target too long", misdirected: "misdirected request", upgrade_required: "upgrade required",
-  headers_too_large: "request headers too large", internal: "internal error", bad_gateway: "bad gateway",
+  too_many_requests: "too many requests", headers_too_large: "request headers too large", internal: "internal error", bad_gateway: "bad gateway",
   unavailable: "service unavailable", gateway_timeout: "gateway timeout",
 };
 
@@ -32,16 +32,19 @@ export class RouteError extends Error {
   readonly closeReason: string | null;
   /** For moved: where to. */
   readonly location: string | null;
+  /** When it is worth trying again, s; null: nobody knows. */
+  readonly retryAfterS: number | null;
   readonly #text: string | null;
 
   /** @param options.text what the client reads in place of the code's own text; from our own short list, never an upstream's */
-  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string; text?: string; closeReason?: string; location?: string }) {
+  constructor(readonly code: ErrorCode, message: string, options?: { cause?: unknown; allow?: string; text?: string; closeReason?: string; location?: string; retryAfterS?: number }) {
     super(message, options);
     this.name = "RouteError";
     this.status = STATUS[code];
     this.allow = options?.allow ?? null;
     this.closeReason = options?.closeReason ?? null;
     this.location = options?.location ?? null;
+    this.retryAfterS = options?.retryAfterS ?? null;
     this.#text = options?.text ?? null;
   }
 

@@ -16,9 +16,11 @@ import type { Sweeper } from "./lib/deadlines.ts";
 import type { Log } from "./lib/log.ts";
 import { createExposition } from "./metrics/exposition.ts";
 import { Meter } from "./metrics/meter.ts";
+import type { HttpCache } from "./cache/http-cache.ts";
 import { Edge } from "./proxy/edge.ts";
 import { GatewayRoutes } from "./proxy/gateways.ts";
 import type { Proxy } from "./proxy/proxy.ts";
+import type { ServiceState } from "./proxy/services.ts";
 import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
 import { Registry } from "./registry/registry.ts";
@@ -39,6 +41,8 @@ export type ProgramCounts = {
   readonly requests: () => number;
   readonly sessions: () => number;
   readonly upstreamConnections: () => { readonly open: number; readonly idle: number };
+  readonly services: () => readonly ServiceState[];
+  readonly cache: () => HttpCache | null;
 };
 
 export class Front {
@@ -146,8 +150,10 @@ export class Front {
       token: admin.tokenFile === null ? null : readToken(admin.tokenFile), hostNames: [],
       gateways: registry === null || calls === null ? null : { calls, registry },
       certificates: () => this.certificates?.states() ?? [],
+      services: counts.services,
+      cache: { stats: () => counts.cache()?.stats() ?? null, purge: (selector) => counts.cache()?.purge("all" in selector ? {} : selector) ?? 0 },
       metrics: createExposition({
-        ...counts, meter: this.meter, gateways: () => registry?.list() ?? [], registryProblems: () => registry?.problems.size ?? 0,
+        ...counts, cache: () => counts.cache()?.stats() ?? null, meter: this.meter, gateways: () => registry?.list() ?? [], registryProblems: () => registry?.problems.size ?? 0,
         certificates: () => this.certificates?.states() ?? [],
       }),
       health: () => ({ status: "ok", gateways: registry?.gateways.size ?? 0, ...(this.#zbus === null ? {} : { zbus: this.#zbus.isConnected }) }),

@@ -50,8 +50,14 @@ export type Route = {
   readonly idleTimeoutMs: number;
   /** Short bodies are collected and sent whole, with a Content-Length; false: bytes are passed on as they come. */
   readonly buffering: boolean;
+  /** Answers are kept in the shared HTTP cache where RFC 9111 allows it. */
+  readonly cache: boolean;
+  /** Text is compressed for clients that accept it. */
+  readonly compress: boolean;
   /** CIDRs of the clients that may use the route; empty: everyone. */
   readonly allowedClients: readonly string[];
+  /** CIDRs of clients that may not; they win. */
+  readonly deniedClients: readonly string[];
   /** Check of `Origin` on upgrades: against Host (`same-host`), a list, or not at all. */
   readonly origins: { readonly kind: "same-host" } | { readonly kind: "list"; readonly origins: readonly string[] } | { readonly kind: "any" };
   /** Text frames towards the client may be compressed (permessage-deflate). Binary frames never are. */

@@ -57,7 +57,18 @@ export type LimitSettings = {
   readonly responseBufferBytes: number;
   /** All collected response bodies together; above it, bodies are streamed. */
   readonly responseBufferTotalBytes: number;
+  /** Client connections, in all and of one address; 0: no bound. */
+  readonly connections: number;
+  readonly connectionsPerAddress: number;
+  /** null: no bound. */
+  readonly requestsPerAddress: RequestRate | null;
+  readonly requestsPerToken: RequestRate | null;
+  /** Bytes a second that a client must send or take at least; 0: any. */
+  readonly minimumRate: number;
 };
+
+/** A token bucket. */
+export type RequestRate = { readonly perSecond: number; readonly burst: number };
 
 export type UpstreamSettings = {
   readonly connectTimeoutMs: number;
@@ -67,6 +78,26 @@ export type UpstreamSettings = {
   readonly idleConnectionsPerTarget: number;
   readonly idleConnections: number;
   readonly idleTimeoutMs: number;
+  /** How long a desktop that refuses connections, or whose name is unknown, is tried again; 0: not at all. */
+  readonly dialTimeoutMs: number;
+};
+
+export type CacheSettings = {
+  readonly memoryBytes: number;
+  /** The largest body that is kept. */
+  readonly objectBytes: number;
+  /** null: memory only. */
+  readonly disk: { readonly directory: string; readonly bytes: number } | null;
+};
+
+export type Encoding = "zstd" | "br" | "gzip";
+
+export type CompressionSettings = {
+  /** In the order of preference. */
+  readonly encodings: readonly Encoding[];
+  readonly minimumBytes: number;
+  /** Of gzip, 1 to 9. */
+  readonly level: number;
 };
 
 export type WebSocketSettings = {
@@ -148,10 +179,14 @@ export type Settings = {
   readonly guard: GuardSettings;
   readonly dns: DnsSettings;
   readonly limits: LimitSettings;
+  readonly cache: CacheSettings;
+  readonly compression: CompressionSettings;
   readonly upstream: UpstreamSettings;
   readonly websocket: WebSocketSettings;
   /** CIDRs of proxies whose X-Forwarded-* headers are believed. */
   readonly trustedProxies: readonly string[];
+  /** CIDRs of peers whose connections begin with a PROXY protocol header. */
+  readonly proxyProtocol: readonly string[];
   /** Set on every response, replacing what the upstream sent. Names in lower case. */
   readonly responseHeaders: ReadonlyArray<readonly [name: string, value: string]>;
   /** How long running requests may take after SIGTERM, ms. */

@@ -7,6 +7,9 @@
 //   DELETE /api/gateways/{wlID}          204, also for what is not there
 //   GET    /api/gateways/metrics         bytes by service (a workload of that name is seen in the list only)
 //   GET    /api/certificates             names, issuer, expiry, next renewal, last error
+//   GET    /api/services                 servers of each service: state, requests under way, failures
+//   GET    /api/cache                    what the HTTP cache holds, hits and misses
+//   DELETE /api/cache?url=URL            purges it; also prefix=URL, host=HOST, all=true; {"purged": N}
 //   GET    /api/registry/problems        files that cannot be used, and why
 //   GET    /metrics                      Prometheus text
 //   GET    /healthz                      503 when the program is not well
@@ -18,6 +21,7 @@ import type { Log } from "../lib/log.ts";
 import { METRICS_CONTENT_TYPE } from "../metrics/family-text.ts";
 import { RegistryError } from "../registry/errors.ts";
 import { certificateJson, type CertificateState, gatewayJson, refuse, refuseFaults, refuseRegistration } from "./answers.ts";
+import { type CacheControl, purgeCache, showCache } from "./cache-control.ts";
 import { guard, type GuardOptions } from "./guard.ts";
 import { readRegistration } from "./registration.ts";
 
@@ -41,6 +45,9 @@ export type AdminOptions = GuardOptions & {
   /** null: nothing can be registered here. */
   readonly gateways: { readonly calls: GatewayHandlers; readonly registry: GatewayList } | null;
   readonly certificates: () => readonly CertificateState[];
+  /** As JSON. */
+  readonly services: () => readonly object[];
+  readonly cache: CacheControl;
   /** Prometheus text. */
   readonly metrics: () => Promise<string>;
   readonly health: () => Health;
@@ -53,7 +60,7 @@ export function createAdmin(options: AdminOptions): Hono {
     options.log.error("the admin API failed", { method: context.req.method, path: context.req.path, reason: error.message });
     return refuse(context, 500, "internal error");
   });
-  app.notFound((context) => refuse(context, 404, "there is nothing here (see /api/gateways, /api/certificates, /api/registry/problems, /metrics, /healthz)"));
+  app.notFound((context) => refuse(context, 404, "there is nothing here (see /api/gateways, /api/certificates, /api/services, /api/cache, /api/registry/problems, /metrics, /healthz)"));
   app.use(async (context, next) => {
     await next();
     context.header("cache-control", "no-store");
@@ -67,7 +74,7 @@ export function createAdmin(options: AdminOptions): Hono {
   return app;
 }
 
-function addProgram(app: Hono, { certificates, metrics, health, gateways }: AdminOptions): void {
+function addProgram(app: Hono, { certificates, services, cache, metrics, health, gateways }: AdminOptions): void {
   offer(app, "/metrics", {
     // A scrape takes the final numbers of deleted services with it, and HEAD would not show them.
     GET: async (context) => context.body(context.req.method === "HEAD" ? "" : await metrics(), 200, { "content-type": METRICS_CONTENT_TYPE }),
@@ -79,6 +86,8 @@ function addProgram(app: Hono, { certificates, metrics, health, gateways }: Admi
     },
   });
   offer(app, "/api/certificates", { GET: (context) => context.json(certificates().map(certificateJson)) });
+  offer(app, "/api/services", { GET: (context) => context.json(services()) });
+  offer(app, "/api/cache", { GET: (context) => showCache(context, cache), DELETE: (context) => purgeCache(context, cache) });
   offer(app, "/api/registry/problems", {
     GET: (context) => context.json(Array.from(gateways?.registry.problems ?? [], ([file, problem]) => ({ file, problem }))),
   });

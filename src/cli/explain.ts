@@ -7,7 +7,8 @@ import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import { hostForUrl } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
-import { type Client, identifyClient } from "../proxy/client.ts";
+import { Log } from "../lib/log.ts";
+import { identifyClient } from "../proxy/client.ts";
 import { closingFor } from "../proxy/closing.ts";
 import { askForConsole, consoleOf } from "../proxy/console.ts";
 import { type Passage, upstreamHead } from "../proxy/passage.ts";
@@ -19,7 +20,8 @@ import type { DesktopIdentity, Identity, VmIdentity } from "../identity.ts";
 import type { Route, TokenSource } from "../route.ts";
 import { type Match, parsePattern, type Router } from "../router/router.ts";
 import type { Settings } from "../settings.ts";
-import type { BuiltinService, ConsoleService } from "../service.ts";
+import { type BalancePolicy, type BuiltinService, type ConsoleService, type FixedService, serverUrlOf } from "../service.ts";
+import type { Target } from "../target.ts";
 import { KeyError } from "../token/keys.ts";
 import { findToken, type FoundToken } from "../token/source.ts";
 import { TokenFront } from "../token/token-front.ts";
@@ -69,7 +71,9 @@ async function explain(args: Arguments, io: Io): Promise<number> {
     if (!(error instanceof KeyError)) throw error;
     keyFault = error.message;
   }
-  const snapshot = new Snapshot(settings, tokens, sweeper);
+  // Nobody waits for a desktop that is not there: that it is not there is the answer.
+  const impatient = { ...settings, upstream: { ...settings.upstream, dialTimeoutMs: 0 } };
+  const snapshot = new Snapshot(impatient, tokens, sweeper, new Log("json", { write: (_text, done) => done(), writeSync: () => {} }));
   try {
     return await walk(args, settings, snapshot, say, keyFault);
   } catch (thrown) {
@@ -95,7 +99,7 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
   say("route", `${route.name} (${route.match.kind} match of "${route.match.path}")${runnersUp(settings, route, request.path)}`);
   say("service", describeService(route));
   const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
-  checkClient(route, client, snapshot);
+  snapshot.admission.checkClient(route, client.address);
   const isUpgrade = route.websocket && wantsUpgrade(request);
   if (isUpgrade) {
     checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });
@@ -153,10 +157,25 @@ async function explainTarget(passage: Passage, framing: string, identity: Identi
   if (service.kind !== "fixed" && (service.kind !== "target" || identity?.kind !== "desktop")) {
     throw new RouteError("internal", "a service without its kind of token");
   }
-  const target = service.kind === "fixed" ? snapshot.targets.fixed(service) : await snapshot.targets.target(service, match, identity as DesktopIdentity);
+  const target = service.kind === "fixed" ? firstServer(passage, service, say) : await snapshot.targets.target(service, match, identity as DesktopIdentity, { slow: () => {} });
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
   sayHead(upstreamHead(passage, target, framing), found?.token ?? "", say);
   return 0;
+}
+
+/** The one that a first request would go to. */
+function firstServer({ snapshot, request, client, match }: Passage, service: FixedService, say: Say): Target {
+  if (match.route.cache && ["GET", "HEAD"].includes(request.method)) say("cache", "answered from the HTTP cache when it has a fresh answer");
+  if (service.servers.length > 1) say("balance", `${service.servers.length} servers, ${policyText(service.policy)}; this one first`);
+  const attempts = snapshot.services.fixed(service).attempts(request, client);
+  const target = attempts.first();
+  attempts.release();
+  return target;
+}
+
+function policyText(policy: BalancePolicy): string {
+  if (policy.kind !== "hash") return policy.kind;
+  return `hash of ${policy.by.kind === "client" ? "the client's address" : `the ${policy.by.kind} ${policy.by.name}`}`;
 }
 
 /** What the service account's token is stays its secret. */
@@ -248,17 +267,11 @@ function runnersUp(settings: Settings, chosen: Route, path: string): string {
 
 function describeService(route: Route): string {
   const service = route.service;
-  if (service.kind === "fixed") return `${service.name}, http://${hostForUrl(service.host)}:${service.port}`;
+  if (service.kind === "fixed") return `${service.name}, ${service.servers.map(({ address, isSecure }) => serverUrlOf(address, isSecure)).join(", ")}`;
   if (service.kind === "console") return `${service.name}, consoles at ${hostForUrl(service.host)}:${service.port}${service.apiPath}`;
   if (service.kind === "gateway") return `${service.name}, registered for ${service.gateway.fqdn}`;
   if (service.kind === "target") return `${service.name}, port ${service.port === "path" ? "of the path" : service.port} of the token's desktop`;
   return `${service.name}, answered by this process`;
-}
-
-function checkClient(route: Route, client: Client, snapshot: Snapshot): void {
-  if (route.allowedClients.length > 0 && !snapshot.allowedClients(route).has(client.address)) {
-    throw new RouteError("forbidden", `client ${client.address} is not in allowedClients`);
-  }
 }
 
 function sourceName(source: TokenSource): string {

@@ -5,7 +5,7 @@ import { hostForUrl } from "../lib/address.ts";
 import { formatDuration } from "../lib/duration.ts";
 import { formatSize } from "../lib/size.ts";
 import type { Route, TokenSource } from "../route.ts";
-import type { Service } from "../service.ts";
+import { type Service, type ServiceServer, serverUrlOf } from "../service.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { table } from "./table.ts";
@@ -58,7 +58,7 @@ function sourceText(source: TokenSource): string {
 
 function destination(service: Service): string {
   if (service.kind === "fixed") {
-    return `${service.name} (${hostForUrl(service.host)}:${service.port})`;
+    return `${service.name} (${service.servers.map(serverText).join(", ")})`;
   }
   if (service.kind === "target") {
     return `${service.name} (desktop:${service.port === "path" ? "{port}" : service.port})`;
@@ -70,6 +70,11 @@ function destination(service: Service): string {
   if (answer.kind === "viewer") return `${service.name} (embedded)`;
   if (answer.kind === "nothing") return `${service.name} (404)`;
   return `${service.name} (${answer.root === null ? "no directory" : `files of ${answer.root}`})`;
+}
+
+/** As short as it can be: plain HTTP goes without saying. */
+function serverText({ address, isSecure }: ServiceServer): string {
+  return serverUrlOf(address, isSecure).replace(/^http:\/\//, "");
 }
 
 function rewriteText({ rewrite }: Route): string {
@@ -87,10 +92,13 @@ function options(route: Route): string {
     route.idleTimeoutMs > 0 ? `idle ${formatDuration(route.idleTimeoutMs)}` : "",
     route.forwardToken ? "forwards token" : "",
     route.buffering ? "" : "unbuffered",
+    route.cache ? "cached" : "",
+    route.compress ? "" : "uncompressed",
     route.compressText ? "compresses text" : "",
     route.viewer ? "viewer" : "",
     route.closeAfterUpgrade ? "closes after upgrade" : "",
     route.allowedClients.length > 0 ? `clients ${route.allowedClients.join(",")}` : "",
+    route.deniedClients.length > 0 ? `not clients ${route.deniedClients.join(",")}` : "",
     route.websocket ? originsText(route) : "",
   ].filter((text) => text !== "").join(", ");
 }

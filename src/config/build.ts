@@ -64,6 +64,7 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
     dns: { nameserver: findNameserver(file.dns.nameserver, options.readResolvConf), timeoutMs: file.dns.timeout },
     ...buildBounds(file),
     trustedProxies: file.trustedProxies,
+    proxyProtocol: file.proxyProtocol,
     responseHeaders: buildResponseHeaders(file, pass),
     drainTimeoutMs: file.drainTimeout,
     logFormat: fromFlag("--log-format", options.logFormat, parseLogFormat, pass) ?? file.log.format,
@@ -115,7 +116,7 @@ function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSetti
 
 const NO_TLS: NonNullable<ConfigFile["tls"]> = { certificates: [], names: [], default: undefined, acme: undefined, localAuthority: undefined, redirect: true, hsts: 0 };
 
-function buildBounds({ limits, upstream, websocket }: ConfigFile): Pick<Settings, "limits" | "upstream" | "websocket"> {
+function buildBounds({ limits, cache, compression, upstream, websocket }: ConfigFile): Pick<Settings, "limits" | "cache" | "compression" | "upstream" | "websocket"> {
   return {
     limits: {
       requestTargetBytes: limits.requestTarget,
@@ -123,13 +124,25 @@ function buildBounds({ limits, upstream, websocket }: ConfigFile): Pick<Settings
       headerCount: limits.headerCount,
       responseBufferBytes: limits.responseBuffer,
       responseBufferTotalBytes: limits.responseBufferTotal,
+      connections: limits.connections,
+      connectionsPerAddress: limits.connectionsPerAddress,
+      requestsPerAddress: limits.requestsPerAddress ?? null,
+      requestsPerToken: limits.requestsPerToken ?? null,
+      minimumRate: limits.minimumRate,
     },
+    cache: {
+      memoryBytes: cache.memory,
+      objectBytes: cache.objectLimit,
+      disk: cache.directory === undefined ? null : { directory: cache.directory, bytes: cache.disk },
+    },
+    compression: { encodings: compression.encodings, minimumBytes: compression.minimum, level: compression.level },
     upstream: {
       connectTimeoutMs: upstream.connectTimeout,
       writeTimeoutMs: upstream.writeTimeout,
       idleConnectionsPerTarget: upstream.idleConnectionsPerTarget,
       idleConnections: upstream.idleConnections,
       idleTimeoutMs: upstream.idleTimeout,
+      dialTimeoutMs: upstream.dialTimeout,
     },
     websocket: {
       pingIntervalMs: websocket.pingInterval,

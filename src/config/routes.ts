@@ -48,7 +48,10 @@ function buildRoute(entry: RouteEntry, match: PathMatch, service: Service): Rout
     readTimeoutMs: entry.readTimeout,
     idleTimeoutMs: entry.idleTimeout,
     buffering: entry.buffering,
+    cache: entry.cache,
+    compress: entry.compress,
     allowedClients: entry.allowedClients,
+    deniedClients: entry.deniedClients,
     origins: buildOrigins(entry),
     compressText: entry.compressText,
     viewer: entry.viewer,
@@ -140,10 +143,18 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
   if (service.kind === "target" && service.port === "path" && !patternHas(match, "port")) {
     pass.mistake(place, `service "${service.name}" takes its port from the path: "${match.path}" needs {port}`);
   }
+  if (entry.cache) checkCache(entry, service, pass);
   if (service.kind === "builtin" && entry.websocket) {
     const reason = "is answered by this process and speaks no WebSocket";
     pass.mistake(pass.placeOf(entry, "websocket"), `service "${service.name}" ${reason}`);
   }
+}
+
+/** What a token opens is one client's own, whatever its Cache-Control says. */
+function checkCache(entry: RouteEntry, service: Service, pass: Pass): void {
+  const place = pass.placeOf(entry, "cache");
+  if (entry.token.length > 0) pass.mistake(place, "a route with a token is never cached");
+  else if (service.kind !== "fixed") pass.mistake(place, `service "${service.name}" has no upstream whose answers could be cached`);
 }
 
 function checkConsole(match: PathMatch, entry: RouteEntry, service: Service, pass: Pass): void {

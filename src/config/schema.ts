@@ -4,11 +4,11 @@
 
 import {
   boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, type ReadBy, required,
-  SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList,
+  SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
-  allowedTarget, apiPath, apiUrl, brokerUrl, cidr, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, port, routePath, secret, size,
-  targetPort, tokenSource, upstreamPath, upstreamUrl,
+  allowedTarget, apiPath, apiUrl, brokerUrl, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, policy, port, rate,
+  requestPath, routePath, secret, serverUrl, size, statusRange, targetPort, tokenSource, upstreamPath,
 } from "./values.ts";
 
 /** The ports of a desktop's services, under the names of the nginx variables that they had. */
@@ -128,15 +128,76 @@ const dns = object({
   timeout: withDefault(duration(), "5s", "longest wait for one answer"),
 });
 
+/** Bounds that every service with an upstream has. */
+const serviceLimits = {
+  maxConnections: withDefault(integer(0, 1_000_000), 0, "requests and sessions under way at a time, of a desktop for each desktop; 0: no bound"),
+  queue: withDefault(integer(0, 1_000_000), 100, "how many more may wait for a place; others get 503 at once"),
+  queueTimeout: withDefault(duration(), "5s", "longest wait for a place; then 503 with Retry-After"),
+};
+
+const trust = object({
+  caFile: optional(FILE, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
+  serverName: optional(dnsName, "the name that is asked for and that the certificates must be for; default: the server's own"),
+  insecureSkipVerify: withDefault(boolean(), false, "any certificate will do: whoever is between us and the server can read everything"),
+});
+
+const sticky = object({
+  cookie: optional(cookieName, "name of the cookie; default: route_ and the service's name"),
+  secret: optional(secret, "what cookies are signed with; the same in all replicas. Default: one that each start makes anew"),
+});
+
+const ejection = object({
+  failures: withDefault(integer(0, 1000), 5, "so many failures (refused, cut, timed out, chosen statuses) within the window, and a server is left alone; 0: never"),
+  window: withDefault(duration(), "10s", "the window"),
+  time: withDefault(duration(), "10s", "how long it is left alone the first time; doubled each time in a row"),
+  longest: withDefault(duration(), "5m", "the longest such time"),
+  statuses: withDefault(list(integer(400, 599, "a status")), [], "answers that count as failures"),
+});
+
+const health = object({
+  path: required(requestPath, "what each server is asked for"),
+  host: optional(host, "the Host header; default: the server's own"),
+  interval: withDefault(duration(), "10s", "time between two questions"),
+  timeout: withDefault(duration(), "2s", "longest wait for an answer"),
+  healthy: withDefault(integer(1, 100), 2, "so many good answers in a row bring a server back"),
+  unhealthy: withDefault(integer(1, 100), 3, "so many bad ones in a row take it out"),
+  statuses: withDefault(list(statusRange, { minItems: 1 }), ["200-399"], "good answers"),
+});
+
+/** What services with servers of their own have in common. */
+const serverFields = {
+  resolveAll: withDefault(boolean(), false, "each address that a server's name resolves to is a server; looked up again at the TTL of the record"),
+  policy: withDefault(policy, "round-robin",
+    "which server a request goes to: round-robin, least-connections, random-two, sticky, hash:client, hash:header:NAME, hash:cookie:NAME"),
+  sticky: withDefault(sticky, {}, "the cookie of \"policy: sticky\""),
+  tls: withDefault(trust, {}, "how https servers are checked"),
+  ejection: withDefault(ejection, {}, "passive health: servers that fail are left alone for a while, though never the last one"),
+  health: optional(health, "active health: servers are asked"),
+  retries: withDefault(integer(0, 10), 2, "how many other servers a request is tried at, where that is safe"),
+  retryBudget: withDefault(integer(0, 100), 20, "what retries may add to the load, in percent"),
+  ...serviceLimits,
+};
+
+const WEIGHTED_SERVER = object({
+  url: required(serverUrl, "http://host[:port], https://host[:port] or unix:/path"),
+  weight: withDefault(integer(1, 1000), 1, "its share of the requests"),
+});
+
 const SERVICE_VARIANTS = {
-  url: { url: required(upstreamUrl, "a fixed upstream, http://host[:port]") },
+  url: { url: required(serverUrl, "a fixed upstream, http://host[:port], https://host[:port] or unix:/path"), ...serverFields },
+  servers: {
+    servers: required(list(wordOrObject(serverUrl, WEIGHTED_SERVER), { minItems: 1 }), "fixed upstreams that share the requests: URLs, or maps with url and weight"),
+    ...serverFields,
+  },
   host: {
     host: required(host, "a fixed upstream's host name or address (IPv6 with or without brackets)"),
     port: withDefault(port, 80, "the fixed upstream's port"),
+    ...serverFields,
   },
   target: {
     target: required(oneOf(["desktop"]), "the host comes out of the request's desktop token"),
     port: required(targetPort, "a port number, a name of ports, or path (the route's {port})"),
+    ...serviceLimits,
   },
   kubernetes: {
     kubernetes: required(apiUrl, "consoles of virtual machines at this Kubernetes API: wss://host[:port], or ws:// beside kubectl proxy (no credentials)"),
@@ -152,6 +213,7 @@ const SERVICE_VARIANTS = {
   directory: {
     directory: required(text({ expects: "a directory" }),
       "answered by this process: files below this directory; empty: 404 to everything"),
+    fallback: optional(FILE, "the file that is served for paths which name none (single-page sites), such as index.html; default: 404"),
   },
 } as const satisfies Record<string, Fields>;
 
@@ -176,7 +238,10 @@ const route = object({
   idleTimeout: withDefault(duration({ mayBeZero: true }), 0,
     "a bridged session without data for this long is closed; 0: never"),
   buffering: withDefault(boolean(), true, "short bodies are collected and sent whole; false: bytes are passed on as they come"),
+  cache: withDefault(boolean(), false, "answers that HTTP allows it for are kept and shared between clients (RFC 9111)"),
+  compress: withDefault(boolean(), true, "text is compressed for clients that ask for it"),
   allowedClients: withDefault(list(cidr), [], "CIDRs of the clients that may use the route; empty: everyone"),
+  deniedClients: withDefault(list(cidr), [], "CIDRs of clients that may not, whatever allowedClients says"),
   origins: optional(wordOrList(oneOf(["same-host", "any"]), list(origin, { minItems: 1 })),
     "Origin of WebSocket upgrades: same-host, any, or a list; default: same-host on routes with a token, else any"),
   compressText: withDefault(boolean(), false, "text frames towards the client may be compressed"),
@@ -192,6 +257,24 @@ const limits = object({
   responseBuffer: withDefault(size({ mayBeZero: true }), "1MiB",
     "a response body up to this size is sent with its Content-Length; larger ones are streamed"),
   responseBufferTotal: withDefault(size({ mayBeZero: true }), "32MiB", "all such bodies in flight"),
+  connections: withDefault(integer(0, 1_000_000), 0, "most client connections; 0: no bound"),
+  connectionsPerAddress: withDefault(integer(0, 1_000_000), 0, "most connections of one client address (an IPv6 /64 counts as one); 0: no bound"),
+  requestsPerAddress: optional(rate, "requests a second of one client address; above it 429"),
+  requestsPerToken: optional(rate, "requests a second with one token; above it 429"),
+  minimumRate: withDefault(size({ mayBeZero: true }), 0, "bytes a second that a client must send or take at least, over ten seconds; 0: any"),
+});
+
+const cache = object({
+  memory: withDefault(size(), "64MiB", "what is kept in memory"),
+  objectLimit: withDefault(size(), "4MiB", "the largest body that is kept"),
+  directory: optional(DIRECTORY, "where more is kept on disk; default: nowhere"),
+  disk: withDefault(size(), "1GiB", "what is kept there"),
+});
+
+const compression = object({
+  encodings: withDefault(list(oneOf(["zstd", "gzip", "br"]), { minItems: 1 }), ["zstd", "gzip", "br"], "what is offered, the preferred one first"),
+  minimum: withDefault(size(), "2048B", "bodies below this size are sent as they are"),
+  level: withDefault(integer(1, 9), 5, "how hard gzip tries"),
 });
 
 const upstream = object({
@@ -200,6 +283,8 @@ const upstream = object({
   idleConnectionsPerTarget: withDefault(integer(0, 65_535), 64, "connections kept open to one address"),
   idleConnections: withDefault(integer(0, 1_000_000), 1024, "connections kept open in all"),
   idleTimeout: withDefault(duration(), "60s", "how long an unused connection is kept"),
+  dialTimeout: withDefault(duration({ mayBeZero: true }), "${ROUTE_DIAL_TIMEOUT:-5s}",
+    "how long a desktop that does not listen yet, or whose name is not known yet, is dialled again before the client sees 502; 0: not at all"),
 });
 
 const websocket = object({
@@ -235,11 +320,14 @@ export const fileShape = object({
   services: required(map(SERVICE_NAME, variant(SERVICE_VARIANTS)), "named destinations"),
   routes: required(list(route), "the endpoint table; the most specific route wins, whatever the order"),
   limits: withDefault(limits, {}, "bounds of one request"),
+  cache: withDefault(cache, {}, "the HTTP cache of routes with cache: true"),
+  compression: withDefault(compression, {}, "compression of answers"),
   upstream: withDefault(upstream, {}, "connections to upstreams"),
   websocket: withDefault(websocket, {}, "bridged WebSocket sessions"),
   headers: withDefault(headers, {}, "headers that are set"),
   trustedProxies: withDefault(list(cidr), "${ROUTE_TRUSTED_PROXIES:-}",
     "CIDRs of proxies in front of this one, whose X-Forwarded headers are believed"),
+  proxyProtocol: withDefault(list(cidr), [], "CIDRs of proxies whose connections begin with a PROXY protocol header (v1 or v2), which is then required"),
   drainTimeout: withDefault(duration({ mayBeZero: true }), "30s", "how long running requests may take after SIGTERM"),
   log: withDefault(log, {}, "the log on standard output"),
 });

@@ -192,6 +192,15 @@ export function wordOrList<W, T>(single: Shape<W>, many: Shape<T>): Shape<W | T>
   };
 }
 
+/** A word, or a map of keys: the map when it is one. */
+export function wordOrObject<W, O>(single: Shape<W>, many: Shape<O>): Shape<W | O> {
+  return {
+    expects: `${single.expects}, or ${many.expects}`,
+    schema: { anyOf: [single.schema, many.schema] },
+    read: (value, pass): W | O | undefined => (value.kind === "map" ? many.read(value, pass) : single.read(value, pass)),
+  };
+}
+
 /** Keys that the user chooses, each with a value of one shape. */
 export function map<T>(
   key: { readonly pattern: RegExp; readonly expects: string },

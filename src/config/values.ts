@@ -7,6 +7,7 @@ import { formatDuration, parseDuration } from "../lib/duration.ts";
 import { parseSize } from "../lib/size.ts";
 import { suggestion } from "../lib/suggest.ts";
 import type { TokenSource } from "../route.ts";
+import type { BalancePolicy, ServerAddress } from "../service.ts";
 import { integer, type JsonSchema, Refusal, type Shape, word } from "./shape.ts";
 
 export const port: Shape<number> = integer(1, 65535, "a port number");
@@ -88,25 +89,76 @@ export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"sy
   return text;
 });
 
-export type Upstream = { readonly host: string; readonly port: number };
+export type ServerUrl = { readonly address: ServerAddress; readonly isSecure: boolean };
 
-const HTTP_URL = { type: "string", pattern: "^http://" };
-
-/** `http://host[:port]`, nothing behind it. */
-export const upstreamUrl: Shape<Upstream> = word("a URL such as http://host:8000", HTTP_URL, (text) => {
-  if (/^https:/i.test(text)) throw new Refusal(`https upstreams are not supported yet: "${text}" (write http://)`);
-  const parts = /^http:\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d{1,5}))?(\/.*|[?#].*)?$/.exec(text);
-  const host = parts?.[1] ?? parts?.[2] ?? "";
-  const number = Number(parts?.[3] ?? 80);
+/** `http://host[:port]`, `https://host[:port]` or `unix:/path`; nothing behind it. @throws Refusal */
+function parseServerUrl(text: string): ServerUrl {
+  const path = /^unix:(?:\/\/)?(\/[^\0]+)$/.exec(text)?.[1];
+  if (path !== undefined) return { address: { kind: "unix", path }, isSecure: false };
+  const parts = /^(https?):\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d{1,5}))?(\/.*|[?#].*)?$/i.exec(text);
+  const isSecure = parts?.[1]?.toLowerCase() === "https";
+  const host = parts?.[2] ?? parts?.[3] ?? "";
+  const number = Number(parts?.[4] ?? (isSecure ? 443 : 80));
   if (parts === null || !isHost(host) || number < 1 || number > 65535) {
-    throw new Refusal(`expected a URL such as http://host:8000, found "${text}"`);
+    throw new Refusal(`expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${text}"`);
   }
-  const rest = parts[4] ?? "";
+  const rest = parts[5] ?? "";
   if (rest !== "" && rest !== "/") {
     const hint = "(paths are changed by \"upstreamPath\")";
     throw new Refusal(`an upstream URL ends after the port: "${text}" has "${rest}" ${hint}`);
   }
-  return { host: host.toLowerCase(), port: number };
+  return { address: { kind: "tcp", host: host.toLowerCase(), port: number }, isSecure };
+}
+
+export const serverUrl: Shape<ServerUrl> = word("a URL such as http://host:8000", { type: "string", pattern: "^(https?://|unix:/)" }, parseServerUrl);
+
+const POLICIES = ["round-robin", "least-connections", "random-two", "sticky", "hash:client"] as const;
+
+/** What a service's requests are shared out by; the sticky cookie stands elsewhere. */
+export type PolicyWord = Exclude<BalancePolicy, { kind: "sticky" }> | { readonly kind: "sticky" };
+
+export const policy: Shape<PolicyWord> = word(
+  `one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME`,
+  { type: "string", pattern: "^(round-robin|least-connections|random-two|sticky|hash:(client|header:[A-Za-z0-9-]+|cookie:[A-Za-z0-9_-]+))$" },
+  (text): PolicyWord => {
+    if (text === "round-robin" || text === "least-connections" || text === "random-two" || text === "sticky") return { kind: text };
+    if (text === "hash:client") return { kind: "hash", by: { kind: "client" } };
+    const [, kind, name = ""] = /^hash:(header|cookie):([A-Za-z0-9_-]+)$/.exec(text) ?? [];
+    // Header names with an underscore are dropped before anybody sees them.
+    if (kind === "header" && !name.includes("_")) return { kind: "hash", by: { kind, name: name.toLowerCase() } };
+    if (kind === "cookie") return { kind: "hash", by: { kind, name } };
+    throw new Refusal(`expected one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME, found "${text}"${suggestion(text, POLICIES)}`);
+  },
+);
+
+/** One status, or a range of them: `200`, `200-399`. */
+export const statusRange: Shape<readonly [number, number]> = word("a status such as 200, or a range such as 200-399", {
+  anyOf: [{ type: "integer", minimum: 100, maximum: 599 }, { type: "string", pattern: "^[1-5][0-9]{2}-[1-5][0-9]{2}$" }],
+}, (text): readonly [number, number] => {
+  const [, from, to] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(text) ?? [];
+  if (from === undefined || Number(to ?? from) < Number(from)) throw new Refusal(`expected a status such as 200, or a range such as 200-399, found "${text}"`);
+  return [Number(from), Number(to ?? from)];
+});
+
+/** `N/s`, or `N/s burst M`; the burst is twice the rate unless it is given. */
+export const rate: Shape<{ readonly perSecond: number; readonly burst: number }> = word("a rate such as 50/s or 50/s burst 200", {
+  type: "string", pattern: "^[0-9]+/s( burst [0-9]+)?$",
+}, (text) => {
+  const [, perSecond, burst] = /^(\d{1,6})\/s(?: burst (\d{1,7}))?$/.exec(text) ?? [];
+  const read = { perSecond: Number(perSecond ?? 0), burst: Number(burst ?? Number(perSecond) * 2) };
+  if (read.perSecond < 1 || read.burst < 1) throw new Refusal(`expected a rate such as 50/s or 50/s burst 200, found "${text}"`);
+  return read;
+});
+
+export const cookieName: Shape<string> = word("the name of a cookie", { type: "string", pattern: "^[A-Za-z0-9_-]+$" }, (text) => {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Refusal(`expected the name of a cookie (letters, digits, - and _), found "${text}"`);
+  return text;
+});
+
+/** A path and query that is sent as it stands here. */
+export const requestPath: Shape<string> = word("a path such as /healthz", { type: "string", pattern: "^/" }, (text) => {
+  if (!/^\/[\x21-\x7e]*$/.test(text) || text.includes("#")) throw new Refusal(`expected a path such as /healthz, found "${text}"`);
+  return text;
 });
 
 export type ApiUrl = { readonly host: string; readonly port: number; readonly isSecure: boolean };

@@ -1,13 +1,12 @@
 // The servers behind the TLS front: one Bun.serve on loopback for each certificate that is in use. Bun.serve has no callback
 // for server names and cannot change its certificates, so a changed certificate is another server; the old one takes no new
 // connections and lives until its last one has ended.
-//
-// The client's address is lost on the way through loopback; the front tells us by the port that its connection comes from.
 
 import type { Certificate } from "../certificate.ts";
 import type { ClientLeg } from "../proxy/session.ts";
 import type { GatewayServer, Proxy } from "../proxy/proxy.ts";
 import type { Settings } from "../settings.ts";
+import { AnnouncedClients, LOOPBACK, misdirected } from "./announced.ts";
 import { serverOptions } from "./http.ts";
 
 /** TLS 1.2 with forward secrecy and AEAD; 1.3 has nothing else (RFC 9325 section 4.2). */
@@ -21,8 +20,6 @@ export const PROTOCOLS: ReadonlySet<string> = new Set(["h2", "http/1.1", "http/1
 
 /** Certificates that are served at a time; what was not asked for the longest is retired, and comes back when it is. */
 const SERVERS = 1000;
-
-const LOOPBACK = "127.0.0.1";
 
 export class HttpsServers {
   /** By fingerprint, least recently used first. */
@@ -92,8 +89,7 @@ export class HttpsServers {
 /** The server of one certificate: knows whom each of its connections stands for, and once retired ends with the last of them. */
 export class CertificateServer {
   readonly #server: GatewayServer;
-  /** Our side's port of each connection through the front → the client's address. */
-  readonly #clients = new Map<number, string>();
+  readonly #clients = new AnnouncedClients();
   #places = 0;
   #isRetired = false;
 
@@ -103,10 +99,8 @@ export class CertificateServer {
       hostname: LOOPBACK, port: 0, http2: true,
       tls: { cert: certificate.certPem, key: certificate.keyPem, ciphers: CIPHERS } as Bun.TLSOptions,
       fetch: (request, server) => {
-        const client = this.#clientOf(server.requestIP(request));
-        // Somebody on this machine who did not come through the front: nobody's request.
-        if (client === undefined) return new Response("misdirected request\n", { status: 421 });
-        return proxy.handle(request, server, client, certificate);
+        const client = this.#clients.of(server.requestIP(request));
+        return client === undefined ? misdirected() : proxy.handle(request, server, client, certificate);
       },
     });
   }
@@ -125,12 +119,12 @@ export class CertificateServer {
 
   /** The connection that was entered for stands for this client. @param localPort that it comes from */
   announce(localPort: number, client: string): void {
-    this.#clients.set(localPort, client);
+    this.#clients.announce(localPort, client);
   }
 
   /** @param localPort null: it never came to a connection */
   leave(localPort: number | null): void {
-    if (localPort !== null) this.#clients.delete(localPort);
+    if (localPort !== null) this.#clients.forget(localPort);
     this.#places -= 1;
     this.#endIfEmpty();
   }
@@ -142,11 +136,6 @@ export class CertificateServer {
 
   async stop(cuts: boolean): Promise<void> {
     await this.#server.stop(cuts);
-  }
-
-  /** The front's connections come from one address; another process may use the same port with another one. */
-  #clientOf(peer: { readonly address: string; readonly port: number } | null): string | undefined {
-    return peer?.address === LOOPBACK ? this.#clients.get(peer.port) : undefined;
   }
 
   #endIfEmpty(): void {

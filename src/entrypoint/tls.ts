@@ -9,11 +9,10 @@ import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME } from "../tls/alert.ts";
 import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
+import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
 import { type CertificateServer, type HttpsServers, PROTOCOLS } from "./https.ts";
 import { bind } from "./listen.ts";
 
-/** From the connection to a whole ClientHello. */
-const HELLO_TIMEOUT_MS = 10_000;
 /** What a refused client gets to read its answer: closing while it still sends would be a reset that overtakes it. */
 const LEAVE_MS = 2000;
 /** Connections that have not said their name yet; and what they have said instead, in all. */
@@ -28,6 +27,8 @@ export type TlsRoute =
 
 export type TlsFrontOptions = {
   readonly listen: { readonly host: string; readonly port: number };
+  /** What connections are asked before anything else; nothing unless told. */
+  readonly admission?: Admission | null;
   readonly connectTimeoutMs: number;
   readonly tunnelIdleTimeoutMs: number;
   /** Connections that have not said their name yet; 10,000 unless told. */
@@ -50,7 +51,7 @@ export interface TlsFrontLog {
 }
 
 export class TlsFront {
-  readonly #listener: TCPSocketListener<TlsConnection>;
+  readonly #listener: TCPSocketListener<TlsConnection | undefined>;
   readonly #connections = new Set<TlsConnection>();
   /** Oldest first. */
   readonly #peeking = new Set<TlsConnection>();
@@ -58,17 +59,14 @@ export class TlsFront {
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
-    this.#listener = bind(options.listen, "--https", (hostname) => Bun.listen<TlsConnection>({
+    this.#listener = bind(options.listen, "--https", (hostname) => Bun.listen<TlsConnection | undefined>({
       hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
       socket: {
-        open: (socket) => {
-          socket.data = new TlsConnection(this, socket);
-          this.#admit(socket.data);
-        },
-        data: (socket, chunk) => socket.data.received(chunk),
-        drain: (socket) => socket.data.drained(),
-        end: (socket) => socket.data.ended(),
-        close: (socket, error) => socket.data.closed(error ?? null),
+        open: (socket) => this.#open(socket),
+        data: (socket, chunk) => socket.data?.received(chunk),
+        drain: (socket) => socket.data?.drained(),
+        end: (socket) => socket.data?.ended(),
+        close: (socket, error) => socket.data?.closed(error ?? null),
         error: () => {}, // "close" follows and says the same.
       },
     }));
@@ -99,7 +97,13 @@ export class TlsFront {
     for (const connection of [...this.#connections]) connection.cut("shutdown");
   }
 
-  #admit(connection: TlsConnection): void {
+  #open(socket: Socket<TlsConnection | undefined>): void {
+    // Undefined for a client that has already gone, whatever its type says.
+    const peer = socket.remoteAddress ?? "";
+    const arrival = this.options.admission?.arrive(peer);
+    if (arrival === null) return void socket.terminate();
+    const connection = new TlsConnection(this, socket, plainAddress(peer), arrival ?? null);
+    socket.data = connection;
     this.#connections.add(connection);
     this.#peeking.add(connection);
     this.#makeRoom();
@@ -129,19 +133,21 @@ export class TlsFront {
 }
 
 class TlsConnection implements Sweepable {
-  readonly #client: string;
   readonly #startedMs = performance.now();
   #phase: "peeking" | "tunnel" | "leaving" = "peeking";
   /** Of a whole ClientHello, or of the leave. */
-  #deadlineMs = this.#startedMs + HELLO_TIMEOUT_MS;
+  #deadlineMs = this.#startedMs + OPENING_MS;
   #bytes: Buffer | null = null;
   #atLeast = 1;
   #tunnel: Tunnel | null = null;
 
-  constructor(private readonly front: TlsFront, private readonly socket: Socket<TlsConnection>) {
-    // Undefined for a client that has already gone, whatever its type says.
-    this.#client = plainAddress(socket.remoteAddress ?? "");
+  /** @param arrival null: nothing was asked of it */
+  constructor(private readonly front: TlsFront, private readonly socket: Socket<TlsConnection | undefined>, private readonly peer: string, private readonly arrival: Arrival | null) {
     front.sweeper.add(this);
+  }
+
+  get #client(): string {
+    return this.arrival?.client ?? this.peer;
   }
 
   received(chunk: Buffer): void {
@@ -163,10 +169,11 @@ class TlsConnection implements Sweepable {
     this.#tunnel?.clientClosed(error);
     this.front.sweeper.delete(this);
     this.front.forget(this);
+    this.arrival?.leave();
   }
 
   sweep(nowMs: number): void {
-    if (nowMs >= this.#deadlineMs) this.cut("no ClientHello in time");
+    if (nowMs >= this.#deadlineMs) this.cut(this.arrival?.awaitsHeader === true ? "no PROXY header in time" : "no ClientHello in time");
   }
 
   isBusy(nowMs: number): boolean {
@@ -183,6 +190,7 @@ class TlsConnection implements Sweepable {
 
   #peek(chunk: Buffer): void {
     const bytes = this.#bytes === null ? chunk : Buffer.concat([this.#bytes, chunk]);
+    if (this.arrival?.awaitsHeader === true) return this.#readHeader(this.arrival, bytes, chunk.length);
     const peeked = bytes.length < this.#atLeast ? null : peekClientHello(bytes);
     switch (peeked?.kind) {
       case "hello": return this.#route(peeked.hello, bytes);
@@ -192,6 +200,15 @@ class TlsConnection implements Sweepable {
     }
     this.#bytes = bytes;
     this.front.peeked(chunk.length);
+  }
+
+  /** @param arrived bytes that are new */
+  #readHeader(arrival: Arrival, bytes: Buffer, arrived: number): void {
+    const rest = arrival.read(bytes);
+    if (rest === "refused") return this.#leave();
+    this.#bytes = rest === null ? bytes : null;
+    this.front.peeked(rest === null ? arrived : arrived - bytes.length);
+    if (rest !== null && rest.length > 0) this.#peek(rest);
   }
 
   #route(hello: ClientHello, first: Buffer): void {
@@ -255,6 +272,12 @@ class TlsConnection implements Sweepable {
     this.front.sweeper.add(this);
     this.socket.write(answer, 0, answer.length);
     this.socket.shutdown();
+  }
+
+  /** Without a word, not even to the log, which has heard it. */
+  #leave(): void {
+    this.#endPeek("leaving");
+    this.socket.terminate();
   }
 
   #endPeek(phase: "tunnel" | "leaving"): void {

@@ -18,11 +18,22 @@ export type ExpositionOptions = {
   readonly sessions: () => number;
   /** `open` counts the idle ones too. */
   readonly upstreamConnections: () => { readonly open: number; readonly idle: number };
+  readonly services: () => Iterable<ServiceMetrics>;
+  /** null: no route is cached. */
+  readonly cache: () => CacheMetrics | null;
   readonly gateways: () => Iterable<Pick<Gateway, "isPassthrough">>;
   /** Files that cannot be used. */
   readonly registryProblems: () => number;
   readonly certificates: () => Iterable<CertificateMetrics>;
 };
+
+export type ServiceMetrics = {
+  readonly name: string;
+  readonly waiting: number;
+  readonly servers: ReadonlyArray<{ readonly server: string; readonly state: string; readonly running: number; readonly requests: number; readonly failures: number }>;
+};
+
+export type CacheMetrics = { readonly bytes: number; readonly entries: number; readonly hits: number; readonly misses: number; readonly stale: number };
 
 export type CertificateMetrics = {
   readonly names: readonly string[];
@@ -42,7 +53,7 @@ async function scrape(options: ExpositionOptions): Promise<string> {
   const [openFiles, lagS] = [await countOpenFiles(), await eventLoopLagS()];
   const readings = options.meter.read();
   const text = await familiesText([
-    ...serviceFamilies(readings), ...programFamilies(options), ...gatewayFamilies(options),
+    ...serviceFamilies(readings), ...programFamilies(options), ...serverFamilies(options.services()), ...cacheFamilies(options.cache()), ...gatewayFamilies(options),
     ...certificateFamilies(options.certificates()), ...processFamilies(openFiles, lagS),
   ]);
   options.meter.scraped(readings);
@@ -67,6 +78,30 @@ function programFamilies({ requests, sessions, upstreamConnections }: Exposition
     counter("route_requests_total", "Requests since the start", requests()),
     gauge("route_sessions", "Bridged WebSockets that are open", sessions()),
     gauge("route_upstream_connections", "HTTP connections to upstreams, by state", by("state", [["busy", open - idle], ["idle", idle]])),
+  ];
+}
+
+function serverFamilies(services: Iterable<ServiceMetrics>): Family[] {
+  const all = [...services];
+  const each = (value: (server: ServiceMetrics["servers"][number]) => number): Sample[] => {
+    return all.flatMap(({ name, servers }) => servers.map((server) => ({ labels: { service: name, server: server.server }, value: value(server) })));
+  };
+  return [
+    counter("route_server_requests_total", "Requests that a server was chosen for", each(({ requests }) => requests)),
+    counter("route_server_failures_total", "Requests that failed at a server", each(({ failures }) => failures)),
+    gauge("route_server_up", "Whether a server gets requests: 1, or 0 while it is ejected or unhealthy", each(({ state }) => (state === "up" ? 1 : 0))),
+    gauge("route_server_running", "Requests and sessions under way at a server", each(({ running }) => running)),
+    gauge("route_service_waiting", "Requests that wait for a place at a service", all.map(({ name, waiting }) => ({ labels: { service: name }, value: waiting }))),
+  ];
+}
+
+function cacheFamilies(cache: CacheMetrics | null): Family[] {
+  if (cache === null) return [];
+  const { hits, misses, stale } = cache;
+  return [
+    counter("route_cache_requests_total", "Requests to the HTTP cache, by what came of them", by("result", Object.entries({ hit: hits, miss: misses, stale }))),
+    gauge("route_cache_entries", "Answers that are kept in memory", cache.entries),
+    gauge("route_cache_bytes", "What they take", cache.bytes),
   ];
 }
 

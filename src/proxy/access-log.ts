@@ -21,6 +21,8 @@ export type AccessEntry = {
   readonly upstreamMs: number | null;
   /** First 8 hex digits of the token's SHA-256. */
   readonly tokenHash: string | null;
+  /** What the cache says of it (RFC 9211), our name included; null when it was not asked. */
+  readonly cacheStatus: string | null;
   /** Why a request was refused or failed; null when it was not. */
   readonly reason: string | null;
 };
@@ -48,7 +50,7 @@ export class AccessLog {
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
       + `"path":${PLAIN.test(e.path) ? `"${e.path}"` : JSON.stringify(e.path)},"route":${this.#quote(e.route)},"service":${this.#quote(e.service)},"target":${this.#quote(e.target)},"status":${e.status},`
       + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${e.tokenHash === null ? "null" : `"${e.tokenHash}"`}`
-      + `${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+      + `${e.cacheStatus === null ? "" : `,"cache":${JSON.stringify(withoutName(e.cacheStatus))}`}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
   }
 
   #quote(name: string | null): string {
@@ -62,7 +64,7 @@ export class AccessLog {
 
   #pretty(e: AccessEntry): string {
     return `${this.#time()} ${e.status} ${e.method} ${oneLine(e.path)} → ${e.target ?? e.service ?? "-"} ${e.durationMs.toFixed(1)}ms in=${e.bytesIn} out=${e.bytesOut} `
-      + `client=${e.client} route=${e.route ?? "-"} id=${e.requestId}${e.reason === null ? "" : ` reason=${oneLine(e.reason)}`}\n`;
+      + `client=${e.client} route=${e.route ?? "-"} id=${e.requestId}${e.cacheStatus === null ? "" : ` cache=${oneLine(withoutName(e.cacheStatus))}`}${e.reason === null ? "" : ` reason=${oneLine(e.reason)}`}\n`;
   }
 
   /** ISO 8601 with milliseconds; the part up to the second is made once a second. */
@@ -82,3 +84,7 @@ function tenths(ms: number): number {
   return Math.round(ms * 10) / 10;
 }
 
+/** `route-gateway; hit; ttl=9` → `hit; ttl=9`. */
+function withoutName(cacheStatus: string): string {
+  return cacheStatus.slice(cacheStatus.indexOf(";") + 1).trim();
+}

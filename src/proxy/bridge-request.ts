@@ -11,8 +11,6 @@ export type BridgeRequest = {
   readonly target: Target;
   /** The whole request head, blank line included, but for the key, which is random and added when it is dialled. */
   readonly head: string;
-  /** PEM of the CA that the upstream's certificate must come from; null: plain TCP. */
-  readonly ca: string | null;
   /** Subprotocols that are offered. */
   readonly protocols: readonly string[];
   /** What the client is answered for the one that the upstream chose; "" for none. */
@@ -25,7 +23,6 @@ export function passOnHandshake(passage: Passage, target: Target): BridgeRequest
   return {
     target,
     head: upstreamHead(passage, target, upgradeFields(passage.request)),
-    ca: null,
     protocols: offeredProtocols(passage.request),
     clientProtocol: (chosen) => chosen,
     refusal: null,

@@ -1,16 +1,16 @@
-// Answers of this process itself: a fixed text, and files below a webroot (ACME challenges of certbot and the like).
+// Answers of this process itself: a fixed text, the console viewer, and files below a directory.
 
-import { realpath, stat } from "node:fs/promises";
-import { resolve, sep } from "node:path";
 import { RouteError } from "../errors.ts";
+import { answerFile, type FileAnswer } from "../files/file-service.ts";
 import type { Match } from "../router/router.ts";
 import type { BuiltinService } from "../service.ts";
 import type { ClientRequest } from "./request.ts";
 import type { HeaderPairs } from "./response-headers.ts";
+import { upstreamTarget } from "./rewrite.ts";
 import { viewerAnswer } from "./viewer.ts";
 
-/** Files above this are streamed. */
-const COLLECT_BYTES = 1024 * 1024;
+type Answer = BuiltinService["answer"];
+type FilesAnswer = Extract<Answer, { kind: "files" }>;
 
 export type BuiltinAnswer = {
   readonly status: 200 | 304;
@@ -22,52 +22,23 @@ export type BuiltinAnswer = {
 };
 
 /** @throws RouteError not_found, method_not_allowed */
-export async function answerBuiltin(service: BuiltinService, match: Match, request: ClientRequest): Promise<BuiltinAnswer> {
-  if (service.answer.kind === "nothing") throw new RouteError("not_found", service.answer.closeReason, { closeReason: service.answer.closeReason });
+export async function answerBuiltin(answer: Exclude<Answer, FilesAnswer>, match: Match, request: ClientRequest): Promise<BuiltinAnswer> {
+  if (answer.kind === "nothing") throw new RouteError("not_found", answer.closeReason, { closeReason: answer.closeReason });
   if (request.method !== "GET" && request.method !== "HEAD") {
     throw new RouteError("method_not_allowed", `${request.method} on a built-in answer`, { allow: "GET, HEAD" });
   }
-  if (service.answer.kind === "text") {
-    return { status: 200, body: service.answer.text, bytes: Buffer.byteLength(service.answer.text), contentType: "text/plain; charset=utf-8", headers: [] };
-  }
-  if (service.answer.kind === "viewer") return viewerAnswer(viewerName(match, request), request);
-  if (service.answer.root === null) throw new RouteError("not_found", "no webroot is configured");
-  const path = request.path.endsWith("/") ? `${request.path}index.html` : request.path;
-  const file = Bun.file(await fileBelow(service.answer.root, path));
-  // Challenge files have no extension: they are text, and nothing may be guessed out of them.
-  const contentType = /\.[a-z0-9]+$/i.test(path) ? file.type : "text/plain; charset=utf-8";
-  return { status: 200, body: file.size > COLLECT_BYTES ? file.stream() : await file.bytes(), bytes: file.size, contentType, headers: [] };
+  if (answer.kind === "viewer") return viewerAnswer(viewerName(match, request), request);
+  return { status: 200, body: answer.text, bytes: Buffer.byteLength(answer.text), contentType: "text/plain; charset=utf-8", headers: [] };
+}
+
+/** A file; which one, the path says as it would go upstream. @throws RouteError not_found, method_not_allowed, unavailable */
+export async function answerFromDirectory({ root, fallback }: FilesAnswer, match: Match, { method, path, query, headers }: ClientRequest): Promise<FileAnswer> {
+  if (root === null) throw new RouteError("not_found", "no webroot is configured");
+  return answerFile(root, { fallback }, { method, path: upstreamTarget(match, path, ""), query, headers });
 }
 
 /** The page's links are relative to its directory: without the slash they would lead elsewhere. */
 function viewerName({ rest }: Match, { path }: ClientRequest): string {
   if (rest === "" && !path.endsWith("/")) throw new RouteError("not_found", "the viewer's directory without its slash");
   return rest ?? "";
-}
-
-/** The regular file that `path` names below `root`: no traversal, no dotfiles but `.well-known`, no symlink that leads out. */
-async function fileBelow(root: string, path: string): Promise<string> {
-  const segments = decode(path).split("/").slice(1);
-  const hidden = segments.some((segment, i) => segment.startsWith(".") && !(i === 0 && segment === ".well-known"));
-  if (hidden || segments.some((segment) => segment === "" || /[\0\\]/.test(segment))) throw new RouteError("not_found", "path refused");
-  try {
-    const realRoot = await realpath(root);
-    const real = await realpath(resolve(root, ...segments));
-    if (!real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) throw new RouteError("not_found", "symlink leads out of the webroot");
-    if (!(await stat(real)).isFile()) throw new RouteError("not_found", "not a regular file");
-    return real;
-  } catch (error) {
-    // Absent, unreadable, a loop of links: all the same to the client, told apart in the log.
-    throw error instanceof RouteError ? error : new RouteError("not_found", "no such file", { cause: error });
-  }
-}
-
-function decode(path: string): string {
-  try {
-    const text = decodeURIComponent(path);
-    if (text.includes("/") && text.split("/").length !== path.split("/").length) throw new RouteError("not_found", "encoded slash in a file's path");
-    return text;
-  } catch (error) {
-    throw error instanceof RouteError ? error : new RouteError("not_found", "malformed percent-encoding", { cause: error });
-  }
 }

@@ -41,10 +41,12 @@ export function askForConsole(service: ConsoleService, vmConsole: VmConsole, req
   const authority = `${hostForUrl(service.host)}:${service.port}`;
   const authorization = credentials === null ? "" : `Authorization: Bearer ${credentials.token}\r\n`;
   return {
-    target: { address: service.host, port: service.port, authority, key: `${authority}/${vmConsole.namespace}/${vmConsole.vm}` },
+    target: {
+      address: service.host, port: service.port, authority, key: `${authority}/${vmConsole.namespace}/${vmConsole.vm}`, socketPath: null,
+      tls: credentials === null ? null : { ca: credentials.ca, serverName: service.host, skipsVerify: false },
+    },
     head: `GET ${consolePath(service, vmConsole)} HTTP/1.1\r\nHost: ${authority}\r\n${authorization}`
       + `Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${KUBEVIRT_PROTOCOL}\r\n\r\n`,
-    ca: credentials?.ca ?? null,
     protocols: [KUBEVIRT_PROTOCOL],
     // Only what the client offered itself, and only names that mean the same.
     clientProtocol: () => offeredProtocols(request).find((name) => CLIENT_PROTOCOLS.includes(name)) ?? "",

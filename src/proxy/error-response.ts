@@ -10,6 +10,7 @@ export function errorResponse(error: RouteError, accept: string | undefined, req
   // The page's own address may have a token in it, and a browser names it to whatever it asks for next (a favicon).
   headers.push(["x-request-id", requestId], ["cache-control", "no-store"], ["referrer-policy", "no-referrer"]);
   if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
+  if (error.retryAfterS !== null) headers.push(["retry-after", String(error.retryAfterS)]);
   if (error.location !== null) headers.push(["location", error.location]);
   if (error.code === "method_not_allowed") headers.push(["allow", error.allow ?? "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   const wantsPage = accept !== undefined && accept.includes("text/html");
@@ -22,6 +23,7 @@ const HINTS: Readonly<Record<number, string>> = {
   401: "Your session or this link may have ended. Please log in again, or ask for a new link.",
   403: "You may not go there.",
   404: "There is nothing at this address.",
+  429: "That was too much at a time. Please wait a moment and try again.",
   502: "The desktop or service did not answer. It may still be starting: please try again in a moment.",
   503: "The service is not ready. Please try again in a moment.",
   504: "The desktop or service took too long to answer. Please try again.",

@@ -7,7 +7,8 @@ import { hostForUrl } from "../lib/address.ts";
 import type { Route } from "../route.ts";
 import type { Match } from "../router/router.ts";
 import type { GatewayService } from "../service.ts";
-import type { Target } from "../target.ts";
+import { plainTarget, type Target } from "../target.ts";
+import { type Attempts, isUnanswered, isUnsent } from "./attempts.ts";
 
 /** What the proxy asks of the registry. */
 export interface GatewaySource {
@@ -52,11 +53,15 @@ export class GatewayRoutes {
     return [...all.filter((target) => !isOut(target)), ...all.filter(isOut)];
   }
 
+  attempts(service: GatewayService): Attempts {
+    return new BackendAttempts(this, this.targets(service));
+  }
+
   #serve(gateway: Gateway): Served {
     let served = this.#served.get(gateway);
     if (served === undefined) {
       const match = { route: routeOf(gateway, this.readTimeoutMs), pathToken: null, pathPort: null, pathVm: null, rest: null };
-      served = { match, targets: gateway.backends.map(targetOf), turn: 0 };
+      served = { match, targets: gateway.backends.map(({ address, port }) => plainTarget(address, port)), turn: 0 };
       this.#served.set(gateway, served);
     }
     return served;
@@ -76,9 +81,35 @@ export class GatewayRoutes {
   }
 }
 
-function targetOf({ address, port }: Backend): Target {
-  const key = keyOf(address, port);
-  return { address, port, authority: port === 80 ? hostForUrl(address) : key, key };
+/** One backend after the other, each at most once. */
+class BackendAttempts implements Attempts {
+  #at = 0;
+
+  constructor(private readonly routes: GatewayRoutes, private readonly targets: readonly Target[]) {}
+
+  enter(): null {
+    return null;
+  }
+
+  first(): Target {
+    return this.targets[0] as Target;
+  }
+
+  next(error: Error, isRepeatable: boolean): Target | null {
+    const failed = this.targets[this.#at] as Target;
+    if (isUnsent(error)) this.routes.failed(failed);
+    else if (!isRepeatable || !isUnanswered(error)) return null;
+    this.#at += 1;
+    return this.targets[this.#at] ?? null;
+  }
+
+  answered(): void {}
+
+  cookie(): null {
+    return null;
+  }
+
+  release(): void {}
 }
 
 function keyOf(address: string, port: number): string {
@@ -96,7 +127,7 @@ function routeOf(gateway: Gateway, readTimeoutMs: number): Route {
     name: gateway.id, match: { kind: "prefix", path: "/" }, tokenSources: [], identity: "desktop",
     service: { kind: "gateway", name: gateway.service, gateway },
     rewrite: { kind: "unchanged" }, host: "client", websocket: true, forwardToken: true,
-    bodyLimitBytes: BODY_LIMIT_BYTES, readTimeoutMs, idleTimeoutMs: 0, buffering: true, allowedClients: [],
+    bodyLimitBytes: BODY_LIMIT_BYTES, readTimeoutMs, idleTimeoutMs: 0, buffering: true, cache: false, compress: false, allowedClients: [], deniedClients: [],
     origins: { kind: "any" }, compressText: false, viewer: false, closeAfterUpgrade: false,
   };
 }

@@ -7,7 +7,8 @@ import { type FoundToken, withoutToken } from "../token/source.ts";
 import type { Client } from "./client.ts";
 import { buildRequestHead } from "./request-head.ts";
 import type { ClientRequest } from "./request.ts";
-import { upstreamTarget } from "./rewrite.ts";
+import type { HeaderPairs } from "./response-headers.ts";
+import { clientLocation, upstreamTarget } from "./rewrite.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export type Passage = {
@@ -35,4 +36,11 @@ export function upstreamHead(passage: Passage, target: Target, framing: string):
     withoutHeaders: strips ? passage.snapshot.tokenHeaders(request, found) : NONE,
     forwardsToken: route.forwardToken,
   }, framing);
+}
+
+/** The upstream's headers as they stand, or with a redirect to its own address turned back into the client's path. */
+export function locatedHeaders({ match, client }: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
+  if (!headers.some(([name]) => name === "location")) return headers;
+  const scheme = target.tls === null ? client.scheme : "https";
+  return headers.map(([name, value]) => [name, name === "location" ? clientLocation(match, target.authority, value, scheme) : value]);
 }

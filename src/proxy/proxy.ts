@@ -2,34 +2,39 @@
 // (no promise on the way of a cached token); everything that is refused ends in one place, with one log line.
 
 import type { Server, ServerWebSocket } from "bun";
+import type { CachedResponse } from "../cache/exchange.ts";
 import type { Certificate } from "../certificate.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity, VmIdentity } from "../identity.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
-import type { BuiltinService, ConsoleService } from "../service.ts";
+import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
-import { ClientGoneError, ConnectError, ConnectTimeoutError, type UpstreamResponse } from "../upstream/exchange.ts";
-import type { ResponseHead } from "../upstream/response-head.ts";
+import { type BodyEnd, ClientGoneError, type UpstreamResponse } from "../upstream/exchange.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
+import { type Attempts, OneTarget } from "./attempts.ts";
 import { type BridgeRequest, passOnHandshake } from "./bridge-request.ts";
-import { answerBuiltin, type BuiltinAnswer } from "./builtin.ts";
+import { answerBuiltin, answerFromDirectory, type BuiltinAnswer } from "./builtin.ts";
+import { cacheRequest, originOf } from "./caching.ts";
 import { identifyClient } from "./client.ts";
 import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
+import type { AnswerHead } from "./compressing.ts";
+import { countedBody } from "./counted-body.ts";
 import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
 import { reasonOf, stackOf, upstreamError } from "./failure.ts";
 import type { GatewayRoutes } from "./gateways.ts";
 import { requestBody } from "./request-body.ts";
-import { type Passage, upstreamHead } from "./passage.ts";
+import { locatedHeaders, type Passage, upstreamHead } from "./passage.ts";
 import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
-import type { ClientHeaders } from "./response-headers.ts";
-import { clientLocation } from "./rewrite.ts";
+import type { ClientHeaders, HeaderPairs } from "./response-headers.ts";
+import { send } from "./send.ts";
+import type { Servers } from "./servers.ts";
 import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -39,6 +44,13 @@ import { type Metering, Visit } from "./visit.ts";
 
 export type GatewayServer = Server<ClientLeg>;
 type Answer = Response | undefined | Promise<Response | undefined>;
+
+/** An answer, wherever it comes from, before it is made fit for this client. */
+type Deliverable = AnswerHead & {
+  readonly body: Uint8Array | ReadableStream<Uint8Array> | null;
+  /** For a streamed body: resolves when it is over, whole or cut. */
+  readonly ended: Promise<BodyEnd> | null;
+};
 
 /** A passage on its way: with its record, and whether it becomes a session. */
 type Journey = Passage & { readonly visit: Visit; readonly isUpgrade: boolean };
@@ -95,7 +107,7 @@ export class Proxy {
    */
   handle(raw: Request, server: GatewayServer, peer: string, certificate: Certificate | null): Answer {
     const { snapshot } = this;
-    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, snapshot, certificate === null ? snapshot.plainHeaders : snapshot.secureHeaders);
+    const visit = new Visit(raw, server, this.idleTimeoutS, this.#access, snapshot, certificate !== null);
     this.#running += 1;
     this.#handled += 1;
     try {
@@ -115,6 +127,7 @@ export class Proxy {
     visit.accept = request.headers["accept"];
     const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies, certificate === null ? "http" : "https");
     visit.client = client.address;
+    snapshot.admission.countAddress(client.address);
     if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
     const match = this.edge === null ? snapshot.router.match(request.path) : this.#matchAtEdge(this.edge, visit, request, certificate);
     if (match instanceof Response) return match;
@@ -124,9 +137,7 @@ export class Proxy {
     visit.route = route.name;
     visit.service = route.service.name;
     if (route.service.kind === "gateway") visit.meter = this.metering;
-    if (route.allowedClients.length > 0 && !snapshot.allowedClients(route).has(client.address)) {
-      throw new RouteError("forbidden", "client address is not in allowedClients");
-    }
+    snapshot.admission.checkClient(route, client.address);
     const isUpgrade = route.websocket && wantsUpgrade(request);
     if (!route.websocket && wantsUpgrade(request) && (request.headers["content-length"] ?? "0") !== "0") {
       throw new RouteError("bad_request", "upgrade with a body");
@@ -167,27 +178,42 @@ export class Proxy {
   #resolve(journey: Journey, identity: Identity | null): Answer {
     const { visit, snapshot, match } = journey;
     const service = match.route.service;
-    if (identity !== null) visit.tokenHash = identity.tokenHash;
+    if (identity !== null) {
+      visit.tokenHash = identity.tokenHash;
+      snapshot.admission.countToken(identity.tokenHash);
+    }
     if (service.kind === "builtin") return this.#builtin(journey, service);
-    if (service.kind === "fixed") return this.#forward(journey, [snapshot.targets.fixed(service)]);
-    if (service.kind === "gateway" && this.gateways !== null) return this.#forward(journey, this.gateways.targets(service));
+    if (service.kind === "fixed") {
+      const servers = snapshot.services.fixed(service);
+      if (match.route.cache && !journey.isUpgrade) return this.#throughCache(journey, servers);
+      return this.#forward(journey, servers.attempts(journey.request, journey.client));
+    }
+    if (service.kind === "gateway" && this.gateways !== null) return this.#forward(journey, this.gateways.attempts(service));
     if (service.kind === "console" && identity?.kind === "vm") return this.#console(journey, service, identity);
     if (service.kind !== "target" || identity?.kind !== "desktop") throw new RouteError("internal", "a service without its kind of token");
-    const target = snapshot.targets.target(service, match, identity);
-    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#forward(journey, [found]));
-    return this.#forward(journey, [target]);
+    const target = snapshot.targets.target(service, match, identity, visit);
+    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#toDesktop(journey, service, found));
+    return this.#toDesktop(journey, service, target);
+  }
+
+  #toDesktop(journey: Journey, service: TargetService, target: Target): Answer {
+    return this.#forward(journey, journey.snapshot.services.desktop(service, target, journey.visit.startedMs));
   }
 
   #console(journey: Journey, service: ConsoleService, identity: VmIdentity): Answer {
     const { visit, request, match } = journey;
     const vmConsole = consoleOf(match, identity);
-    if (journey.isUpgrade) return this.#bridge(journey, [askForConsole(service, vmConsole, request)]);
+    if (journey.isUpgrade) {
+      const asked = askForConsole(service, vmConsole, request);
+      return this.#bridge(journey, new OneTarget(asked.target), () => asked);
+    }
     return this.#after(visit, viewerAnswer("", request), (answer) => this.#answer(journey, answer));
   }
 
-  #builtin(journey: Journey, service: BuiltinService): Answer {
+  #builtin(journey: Journey, { answer }: BuiltinService): Answer {
     const { visit, request, match } = journey;
-    return this.#after(visit, answerBuiltin(service, match, request), (answer) => this.#answer(journey, answer));
+    if (answer.kind !== "files") return this.#after(visit, answerBuiltin(answer, match, request), (made) => this.#answer(journey, made));
+    return this.#after(visit, answerFromDirectory(answer, match, request), ({ body, ...head }) => this.#deliverWhole(journey, head, body));
   }
 
   #answer({ visit }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
@@ -200,63 +226,115 @@ export class Proxy {
 
   // ---- forward
 
-  /** @param targets in the order in which to try them: the next one only when nothing was sent to the one before */
-  #forward(journey: Journey, targets: readonly Target[]): Answer {
+  #forward(journey: Journey, attempts: Attempts): Answer {
+    const { visit } = journey;
+    visit.attempts = attempts;
+    const waiting = attempts.enter(visit);
+    if (waiting !== null) return this.#after(visit, waiting, () => this.#forwardNow(journey, attempts));
+    return this.#forwardNow(journey, attempts);
+  }
+
+  #forwardNow(journey: Journey, attempts: Attempts): Answer {
     const { visit, request, match } = journey;
-    if (journey.isUpgrade) return this.#bridge(journey, targets.map((target) => passOnHandshake(journey, target)));
+    if (journey.isUpgrade) return this.#bridge(journey, attempts, (target) => passOnHandshake(journey, target));
     const body = requestBody(visit.raw, request, match.route);
     if (body.content instanceof Promise) {
       return this.#after(visit, body.content, (bytes) => {
         visit.bytesIn = bytes.length;
-        return this.#exchange(journey, targets, bytes, body.framing, false);
+        return this.#exchange(journey, attempts, bytes, body.framing, false);
       });
     }
-    return this.#exchange(journey, targets, body.content, body.framing, body.isChunked);
+    return this.#exchange(journey, attempts, body.content, body.framing, body.isChunked);
   }
 
-  #exchange(journey: Journey, targets: readonly Target[], body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
-    const { visit, request, match } = journey;
+  #exchange(journey: Journey, attempts: Attempts, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
+    const { visit, request, match, snapshot } = journey;
+    const { bodyLimitBytes, readTimeoutMs, buffering: mayCollect } = match.route;
     visit.upstreamStartedMs = performance.now();
     return new Promise((resolve) => {
-      const attempt = (index: number): void => {
-        const target = targets[index] as Target;
-        visit.target = target.key;
-        const refuse = (error: Error): void => {
-          if (this.#goesOn(error, target, targets.length - index - 1)) attempt(index + 1);
-          else resolve(this.#refuse(visit, error));
-        };
-        journey.snapshot.pool.exchange(target, {
-          method: request.method, head: upstreamHead(journey, target, framing), body, chunked,
-          bodyLimitBytes: match.route.bodyLimitBytes, readTimeoutMs: match.route.readTimeoutMs, mayCollect: match.route.buffering, watcher: visit,
-        }, (response) => {
-          try {
-            resolve(this.#done(visit, this.#respond(journey, target, response)));
-          } catch (error) {
-            refuse(error as Error);
-          }
-        }, refuse);
-      };
-      attempt(0);
+      const failed = (error: unknown): void => resolve(this.#refuse(visit, error));
+      try {
+        send({
+          pool: snapshot.pool, attempts, isWanted: () => !visit.raw.signal.aborted, failed,
+          request: (target) => {
+            visit.target = target.key;
+            return { method: request.method, head: upstreamHead(journey, target, framing), body, chunked, bodyLimitBytes, readTimeoutMs, mayCollect, watcher: visit };
+          },
+          answered: (target, answer) => {
+            try {
+              const response = this.#respond(journey, target, answer);
+              if (response instanceof Promise) response.then((made) => resolve(this.#done(visit, made)), failed);
+              else resolve(this.#done(visit, response));
+            } catch (error) {
+              failed(error);
+            }
+          },
+        });
+      } catch (error) {
+        failed(error);
+      }
     });
   }
 
-  /** Whether the next of several servers may have what this one could not be connected for. */
-  #goesOn(error: unknown, target: Target, left: number): boolean {
-    if (this.gateways === null || !(error instanceof ConnectError || error instanceof ConnectTimeoutError)) return false;
-    this.gateways.failed(target);
-    return left > 0;
+  #respond(journey: Journey, target: Target, { head, body, ended }: UpstreamResponse): Response | Promise<Response> {
+    const { visit, match, snapshot } = journey;
+    visit.answered();
+    const headers = locatedHeaders(journey, target, head.headers);
+    if (match.route.cache) snapshot.cache?.invalidate(cacheRequest(journey), head.status, headers);
+    return this.#deliver(journey, { status: head.status, headers, contentLength: head.contentLength, body, ended });
   }
 
-  #respond(journey: Journey, target: Target, response: UpstreamResponse): Response {
+  // ---- cache
+
+  #throughCache(journey: Journey, servers: Servers): Answer {
+    const { visit, request, snapshot } = journey;
+    const { cache } = snapshot;
+    if (cache === null || (request.method !== "GET" && request.method !== "HEAD")) return this.#forward(journey, servers.attempts(request, journey.client));
+    const answer = cache.answer(cacheRequest(journey), originOf(journey, servers, visit));
+    if (answer instanceof Promise) return this.#after(visit, answer, (cached) => this.#answerCached(journey, cached));
+    return this.#answerCached(journey, answer);
+  }
+
+  #answerCached(journey: Journey, { status, headers, contentLength, body, cacheStatus }: CachedResponse): Answer {
+    journey.visit.cacheStatus = cacheStatus;
+    return this.#deliverWhole(journey, { status, headers, contentLength }, body);
+  }
+
+  // ---- deliver
+
+  /** What does not come from an upstream of this request; its end is that of the request. */
+  #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null): Answer {
     const { visit } = journey;
-    visit.answered();
-    const { status, contentLength } = response.head;
-    const { headers, isTyped } = this.#headers(journey, target, response.head);
-    const body = response.body;
+    const counted = body instanceof ReadableStream ? countedBody(body) : null;
+    const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null });
+    return delivered instanceof Promise ? this.#after(visit, delivered, (response) => this.#done(visit, response)) : this.#done(visit, delivered);
+  }
+
+  #deliver(journey: Journey, answer: Deliverable): Response | Promise<Response> {
+    const { visit, request, match, snapshot: { compressing } } = journey;
+    const plan = match.route.compress ? compressing.plan(request.headers, answer) : null;
+    if (plan === null) return this.#give(visit, answer);
+    const { headers, encoding } = plan;
+    const { body } = answer;
+    if (encoding === null) return this.#give(visit, { ...answer, headers });
+    if (body === null) return this.#give(visit, { ...answer, headers, contentLength: null });
+    if (body instanceof ReadableStream) {
+      const compressed = compressing.stream(body, encoding, answer);
+      if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
+      const { stream, ended } = countedBody(compressed);
+      return this.#give(visit, { ...answer, headers, contentLength: null, body: stream, ended });
+    }
+    const compressed = compressing.bytes(body, encoding);
+    if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
+    return compressed.then((bytes) => this.#give(visit, { ...answer, headers, contentLength: bytes.length, body: bytes }));
+  }
+
+  #give(visit: Visit, { status, headers: pairs, contentLength, body, ended }: Deliverable): Response {
+    const { headers, isTyped } = this.#headers(visit, pairs);
     if (body instanceof ReadableStream) {
       this.#running += 1;
       visit.keepClient();
-      void this.#awaitEnd(visit, status, response);
+      void this.#awaitEnd(visit, status, ended);
       return new Response(body, { status, headers });
     }
     // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
@@ -273,27 +351,33 @@ export class Proxy {
     return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers });
   }
 
-  #headers(journey: Journey, target: Target, head: ResponseHead): ClientHeaders {
-    const { visit, match } = journey;
-    if (!head.headers.some(([name]) => name === "location")) return visit.headers.of(head, visit.requestId);
-    const headers = head.headers.map(([name, value]): [string, string] => [name, name === "location" ? clientLocation(match, target.authority, value, journey.client.scheme) : value]);
-    return visit.headers.make(headers, visit.requestId);
+  #headers(visit: Visit, pairs: HeaderPairs): ClientHeaders {
+    const made = visit.headers.of(pairs, visit.requestId);
+    const cookie = visit.attempts?.cookie(visit.isSecure) ?? null;
+    if (cookie === null) return made;
+    const headers = new Headers(made.headers);
+    headers.append("set-cookie", cookie);
+    return { headers, isTyped: made.isTyped };
   }
 
   // ---- bridge
 
-  /** @param asked one for each target, in the order in which to try them */
-  #bridge(journey: Journey, asked: readonly BridgeRequest[]): Answer {
-    return this.#after(journey.visit, this.#openFirst(journey, asked), () => this.#done(journey.visit, undefined));
+  #bridge(journey: Journey, attempts: Attempts, ask: (target: Target) => BridgeRequest): Answer {
+    return this.#after(journey.visit, this.#openFirst(journey, attempts, ask), () => this.#done(journey.visit, undefined));
   }
 
-  async #openFirst(journey: Journey, asked: readonly BridgeRequest[]): Promise<void> {
-    for (const [index, request] of asked.entries()) {
-      journey.visit.target = request.target.key;
+  async #openFirst(journey: Journey, attempts: Attempts, ask: (target: Target) => BridgeRequest): Promise<void> {
+    const { visit } = journey;
+    for (let target: Target | null = attempts.first(); target !== null;) {
+      visit.target = target.key;
       try {
-        return await this.#openSession(journey, request);
+        await this.#openSession(journey, ask(target));
+        return attempts.answered(101);
       } catch (error) {
-        if (!this.#goesOn(error, request.target, asked.length - index - 1)) throw error;
+        if (error instanceof HandshakeRefusedError) attempts.answered(error.status);
+        // A handshake changes nothing: it may be repeated.
+        target = visit.raw.signal.aborted || this.#draining ? null : await attempts.next(error as Error, true, visit);
+        if (target === null) throw error;
       }
     }
   }
@@ -309,7 +393,7 @@ export class Proxy {
       visit.slow(begun);
     };
     const upstream = await dialWebSocket({
-      address: asked.target.address, port: asked.target.port, ca: asked.ca, head: asked.head.slice(0, -2), protocols: asked.protocols,
+      address: asked.target.address, port: asked.target.port, tls: asked.target.tls, socketPath: asked.target.socketPath, ca: null, head: asked.head.slice(0, -2), protocols: asked.protocols,
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
       messageLimitBytes: settings.websocket.messageLimitBytes, readsRefusal: asked.refusal !== null, watcher: { slow },
     }, this.sweeper).finally(() => { if (dial !== null) this.#dials.delete(dial); }).catch((error: unknown) => {
@@ -351,8 +435,8 @@ export class Proxy {
   }
 
   /** A streamed body is part of the request until its last byte. */
-  async #awaitEnd(visit: Visit, status: number, response: UpstreamResponse): Promise<void> {
-    const end = await response.ended;
+  async #awaitEnd(visit: Visit, status: number, ended: Promise<BodyEnd> | null): Promise<void> {
+    const end = await ended;
     visit.reason = end?.error?.message ?? null;
     visit.finish(status, end?.bytes ?? 0);
     this.#running -= 1;

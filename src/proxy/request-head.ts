@@ -13,7 +13,7 @@ const OURS = new Set([
   "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
 ]);
 /** Believed from trusted proxies only. `x-forwarded-*` and `forwarded` that we do not set: prefix, port, server ... */
-const FORWARDING = /^(?:forwarded$|x[-.]forwarded(?:[-.]|$)|x[-.]real[-.]ip$|x[-.]request[-.]id$)/;
+const FORWARDING = /^(?:forwarded$|x-forwarded(?:-|$))/;
 
 /** The address of a page that had a token in it: such pages link to everything, also where no token is asked for. */
 const REFERS_TOKEN = /[?&]jwt_token=|\/container\/[^/]+\/|eyJ[\w-]*\.|[/?=]e[wy][\w-]{14,}\.|\?[\w-]+\.[\w-]+\.[\w-]+$/;
@@ -60,11 +60,13 @@ function connectionOptions(value: string | undefined): ReadonlySet<string> | nul
 /** Which headers pass: those of everybody, those of trusted proxies, none. */
 type HeaderPassage = "all" | "trusted" | "never";
 
-/** Worked out once for each name; real traffic has few. */
+/** Worked out once for each name; real traffic has few, and short ones: what strangers make up is not kept for long, or at all. */
 const passages = new Map<string, HeaderPassage>();
 const PASSAGES = 1000;
+const PASSAGE_NAME = 64;
 
 function classify(name: string): HeaderPassage {
+  if (name.length > PASSAGE_NAME) return passageOf(name);
   if (passages.size >= PASSAGES) passages.clear();
   const passage = passageOf(name);
   passages.set(name, passage);
@@ -74,6 +76,9 @@ function classify(name: string): HeaderPassage {
 function passageOf(name: string): HeaderPassage {
   // As nginx does with underscores: a backend that reads headers as CGI variables cannot tell X_Real_IP from X-Real-IP.
   if (OURS.has(name) || name.includes("_")) return "never";
-  if (!FORWARDING.test(name)) return "all";
-  return name.includes(".") ? "never" : "trusted";
+  // Such a variable has letters, digits and underscores, and there are servers that make an underscore of every other character.
+  const plain = name.replaceAll(/[^a-z0-9]/g, "-");
+  if (plain !== name && OURS.has(plain)) return "never";
+  if (!FORWARDING.test(plain)) return "all";
+  return plain === name ? "trusted" : "never";
 }

@@ -1,7 +1,5 @@
 // What a client's response carries: the upstream's end-to-end headers, ours on top. Bun.serve adds Date and the framing.
 
-import type { ResponseHead } from "../upstream/response-head.ts";
-
 /** Set by Bun.serve itself, or nobody's business. */
 const DROPPED = new Set(["date", "server", "x-powered-by", "x-request-id"]);
 
@@ -18,18 +16,19 @@ export type ClientHeaders = {
 /** Makes response headers for one configuration; what follows from a head alone is made once for it. */
 export class ResponseHeaders {
   readonly #names: ReadonlySet<string>;
-  readonly #made = new WeakMap<ResponseHead, ClientHeaders>();
+  readonly #made = new WeakMap<HeaderPairs, ClientHeaders>();
 
   /** @param own names in lower case; they replace the upstream's */
   constructor(readonly own: HeaderPairs) {
     this.#names = new Set(own.map(([name]) => name));
   }
 
-  of(head: ResponseHead, requestId: string): ClientHeaders {
-    let made = this.#made.get(head);
+  /** @param upstream as for `make`; for the same array, most of it is made once */
+  of(upstream: HeaderPairs, requestId: string): ClientHeaders {
+    let made = this.#made.get(upstream);
     if (made === undefined) {
-      made = this.make(head.headers, requestId);
-      this.#made.set(head, made);
+      made = this.make(upstream, requestId);
+      this.#made.set(upstream, made);
     }
     made.headers.set("x-request-id", requestId);
     return made;

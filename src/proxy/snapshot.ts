@@ -5,37 +5,56 @@
 import { isDeepStrictEqual } from "node:util";
 import { CidrSet } from "../lib/address.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
-import type { Route } from "../route.ts";
+import type { Log } from "../lib/log.ts";
 import { Router } from "../router/router.ts";
-import type { Settings } from "../settings.ts";
+import { HttpCache } from "../cache/http-cache.ts";
+import type { CacheSettings, Settings } from "../settings.ts";
 import type { FoundToken } from "../token/source.ts";
 import type { TokenFront } from "../token/token-front.ts";
 import { NameResolver } from "../upstream/dns.ts";
 import { HttpPool } from "../upstream/http-pool.ts";
+import { Admission } from "./admission.ts";
+import { Compressing } from "./compressing.ts";
 import { TargetGuard } from "./guard.ts";
+import { Holding } from "./holding.ts";
+import { createProbe } from "./probe.ts";
 import type { ClientRequest } from "./request.ts";
 import { TargetResolver } from "./resolve.ts";
 import { ResponseHeaders } from "./response-headers.ts";
+import { Services } from "./services.ts";
 
 export class Snapshot {
   readonly router: Router;
   readonly targets: TargetResolver;
+  readonly services: Services;
+  readonly admission: Admission;
   readonly trustedProxies: CidrSet;
   /** For answers over plain HTTP, and over TLS. */
   readonly plainHeaders: ResponseHeaders;
   readonly secureHeaders: ResponseHeaders;
   readonly names: NameResolver;
   readonly pool: HttpPool;
+  /** null: no route is cached. */
+  readonly cache: HttpCache | null;
+  readonly compressing: Compressing;
+  readonly #holding: Holding;
   /** Every header that some route reads a token from, in lower case. */
   readonly #tokenHeaderNames: readonly string[];
-  readonly #allowedClients = new Map<Route, CidrSet>();
 
-  constructor(readonly settings: Settings, readonly tokens: TokenFront, sweeper: Sweeper, previous: Snapshot | null = null) {
+  /** @throws Error when a service's CA cannot be read */
+  constructor(readonly settings: Settings, readonly tokens: TokenFront, sweeper: Sweeper, log: Log, previous: Snapshot | null = null) {
+    /** Whether this part of the settings stayed as it was, so that what was built from it may stay. */
+    const isKept = (part: (of: Settings) => unknown): boolean => previous !== null && isDeepStrictEqual(part(previous.settings), part(settings));
     this.router = new Router(settings.routes);
-    this.names = previous !== null && isDeepStrictEqual(previous.settings.dns, settings.dns) ? previous.names : new NameResolver(settings.dns);
-    this.pool = previous !== null && isDeepStrictEqual(poolSettings(previous.settings), poolSettings(settings))
-      ? previous.pool : new HttpPool(poolSettings(settings), sweeper);
-    this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names);
+    this.names = isKept(({ dns }) => dns) ? previous!.names : new NameResolver(settings.dns);
+    this.pool = isKept(poolSettings) ? previous!.pool : new HttpPool(poolSettings(settings), sweeper);
+    this.#holding = isKept(poolSettings) ? previous!.#holding : new Holding(this.pool, settings.upstream.dialTimeoutMs, sweeper);
+    this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names, this.#holding);
+    this.services = new Services(settings.routes, { names: this.names, holding: this.#holding, probe: createProbe(this.pool), log, sweeper }, previous?.services ?? null);
+    this.admission = new Admission(settings.routes, settings.limits, isKept(({ limits }) => limits) ? previous!.admission : null);
+    this.cache = !settings.routes.some(({ cache }) => cache) ? null
+      : isKept(({ cache }) => cache) && previous!.cache !== null ? previous!.cache : createCache(settings.cache, log);
+    this.compressing = isKept(({ compression }) => compression) ? previous!.compressing : new Compressing(settings.compression);
     this.trustedProxies = new CidrSet(settings.trustedProxies);
     this.plainHeaders = new ResponseHeaders(settings.responseHeaders);
     // RFC 6797 section 7.2: never over plain HTTP.
@@ -43,11 +62,12 @@ export class Snapshot {
     this.secureHeaders = hstsS === 0 ? this.plainHeaders : new ResponseHeaders([...settings.responseHeaders, ["strict-transport-security", `max-age=${hstsS}`]]);
     const sources = settings.routes.flatMap((route) => route.tokenSources);
     this.#tokenHeaderNames = [...new Set(sources.flatMap((source) => (source.kind === "header" ? [source.name.toLowerCase()] : [])))];
-    for (const route of settings.routes) this.#allowedClients.set(route, new CidrSet(route.allowedClients));
   }
 
-  allowedClients(route: Route): CidrSet {
-    return this.#allowedClients.get(route) as CidrSet;
+  /** Begins to ask names and servers how they are, and to read the cache's disk: until that is done, it misses. */
+  start(): void {
+    this.services.start();
+    void this.cache?.open();
   }
 
   /** Headers that carry the token of this request, whichever of them it was read from. */
@@ -59,12 +79,18 @@ export class Snapshot {
 
   /** Lets go of what the next snapshot did not take over. */
   release(next: Snapshot | null): void {
+    this.services.release(next?.services ?? null);
+    if (next?.cache !== this.cache) void this.cache?.close();
     if (next?.names !== this.names) this.names.close();
     if (next?.pool !== this.pool) this.pool.retire();
   }
 }
 
 const NONE: readonly string[] = [];
+
+function createCache({ memoryBytes, objectBytes, disk }: CacheSettings, log: Log): HttpCache {
+  return new HttpCache({ name: "route-gateway", memoryBytes, objectBytes, disk, log });
+}
 
 function poolSettings(settings: Settings): ConstructorParameters<typeof HttpPool>[0] {
   const { responseBufferBytes, responseBufferTotalBytes } = settings.limits;

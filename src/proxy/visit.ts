@@ -2,6 +2,7 @@
 // (its abort signal and its idle timer, touched only when a request turns out to be slow).
 
 import type { ExchangeWatcher } from "../upstream/exchange.ts";
+import type { Attempts } from "./attempts.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { ClientLeg } from "./session.ts";
 import type { ResponseHeaders } from "./response-headers.ts";
@@ -33,6 +34,8 @@ export class Visit implements ExchangeWatcher {
   tokenHash: string | null = null;
   bytesIn = 0;
   reason: string | null = null;
+  /** What the cache says of it (RFC 9211); null: it was not asked. */
+  cacheStatus: string | null = null;
   upstreamMs: number | null = null;
   upstreamStartedMs = 0;
   /**
@@ -40,6 +43,8 @@ export class Visit implements ExchangeWatcher {
    * that offered some fails a handshake which answers none, and its script would see no reason.
    */
   closingProtocol: string | null = null;
+  /** The way that the request takes; its place is free when the request is over. null: it takes none. */
+  attempts: Attempts | null = null;
   /** Who counts what passes; null: nobody. */
   meter: Metering | null = null;
   readonly startedMs = performance.now();
@@ -50,7 +55,12 @@ export class Visit implements ExchangeWatcher {
 
   /** @param snapshot the configuration that this request began with and ends with */
   constructor(readonly raw: Request, private readonly server: ClientConnection, private readonly idleTimeoutS: number,
-    private readonly log: AccessLog, readonly snapshot: Snapshot, /** What every answer of this connection carries. */ readonly headers: ResponseHeaders) {}
+    private readonly log: AccessLog, readonly snapshot: Snapshot, /** The connection is TLS. */ readonly isSecure: boolean) {}
+
+  /** What every answer of this connection carries. */
+  get headers(): ResponseHeaders {
+    return this.isSecure ? this.snapshot.secureHeaders : this.snapshot.plainHeaders;
+  }
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
   slow(exchange: { abort(): void }): void {
@@ -82,6 +92,8 @@ export class Visit implements ExchangeWatcher {
     const headers = [...this.headers.own, ["x-request-id", this.requestId]] as [string, string][];
     // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
     headers.push(["sec-websocket-protocol", protocol]);
+    const cookie = this.attempts?.cookie(this.isSecure) ?? null;
+    if (cookie !== null) headers.push(["set-cookie", cookie]);
     return this.server.upgrade(this.raw, { data, headers });
   }
 
@@ -93,13 +105,14 @@ export class Visit implements ExchangeWatcher {
     if (this.#isLogged) return;
     this.#isLogged = true;
     this.#waitingFor = null;
+    this.attempts?.release();
     // A changed timer would stick to the connection after this request.
     if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.raw, this.idleTimeoutS);
     if (status !== 101) this.meter?.moved(this.service ?? "", { code: String(status), method: this.raw.method, protocol: "http" }, this.bytesIn, bytesOut);
     this.log.write({
       requestId: this.requestId, client: this.client, method: this.raw.method, path: this.path, route: this.route,
       service: this.service, target: this.target, status, bytesIn: this.bytesIn, bytesOut,
-      durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, reason: this.reason,
+      durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, cacheStatus: this.cacheStatus, reason: this.reason,
     });
   }
 }

@@ -20,7 +20,7 @@ export class NameError extends Error {
 
 export type DnsSettings = { readonly nameserver: string | null; readonly timeoutMs: number };
 
-type Answer = { readonly addresses: readonly string[]; readonly ttlMs: number };
+export type Answer = { readonly addresses: readonly string[]; readonly ttlMs: number };
 
 export class NameResolver {
   readonly #resolver: Resolver | null;
@@ -52,7 +52,7 @@ export class NameResolver {
 
   async #resolve(name: string): Promise<readonly string[]> {
     try {
-      const answer = await this.#ask(name);
+      const answer = await this.ask(name);
       this.#cache.set(name, answer.addresses, this.now() + answer.ttlMs, name.length + answer.addresses.length * 40);
       return answer.addresses;
     } catch (thrown) {
@@ -62,7 +62,8 @@ export class NameResolver {
     }
   }
 
-  async #ask(name: string): Promise<Answer> {
+  /** Asked now, whatever is cached: all addresses, and for how long they are good. @throws NameError, or what the system says */
+  async ask(name: string): Promise<Answer> {
     if (this.#resolver === null) {
       const found = await withDeadline(lookup(name, { all: true }), this.settings.timeoutMs, name);
       return answerOf(found.map(({ address }) => ({ address, ttl: 5 })), name);

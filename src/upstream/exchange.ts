@@ -42,7 +42,11 @@ export type UpstreamResponse = {
 };
 
 export class ConnectError extends Error { override name = "ConnectError"; }
-export class UpstreamClosedError extends Error { override name = "UpstreamClosedError"; }
+export class UpstreamClosedError extends Error {
+  override name = "UpstreamClosedError";
+  /** Not a byte of an answer had come. */
+  isUnanswered = false;
+}
 export class UpstreamTimeoutError extends Error { override name = "UpstreamTimeoutError"; }
 /** Nothing was sent: another server may have the request. */
 export class ConnectTimeoutError extends UpstreamTimeoutError { override name = "ConnectTimeoutError"; }

@@ -62,8 +62,7 @@ export class HttpConnection implements Sweepable {
   #paused = false;
   #deadlineMs = Infinity;
   #slowAtMs = Infinity;
-  #exchanges = 0;
-  /** When it became idle; for the pool. */
+  /** When it became free for an exchange the last time, for the pool; 0: it is at its first one. */
   idleSinceMs = 0;
   /** Whether a byte of the current answer has arrived. */
   #answered = false;
@@ -79,9 +78,9 @@ export class HttpConnection implements Sweepable {
     return this.#phase !== "closed" && this.#socket !== null;
   }
 
-  /** True when a failed exchange may be sent again: it stood on a reused connection and no byte of an answer came. */
+  /** True when a failed exchange may be sent again: its connection had stood idle, and no byte of an answer came. */
   get wasStale(): boolean {
-    return this.#exchanges > 1 && !this.#answered;
+    return this.idleSinceMs > 0 && !this.#answered;
   }
 
   start(request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
@@ -92,7 +91,6 @@ export class HttpConnection implements Sweepable {
     this.#reject = reject;
     this.#answered = false;
     this.#interim = 0;
-    this.#exchanges += 1;
     this.#slowAtMs = nowMs + SLOW_AFTER_MS;
     this.#deadlineMs = nowMs + request.readTimeoutMs;
     if (request.body === null) this.#writeHead(request.head);
@@ -283,13 +281,14 @@ export class HttpConnection implements Sweepable {
     const reusable = head.keepAlive && surplus === 0 && sent && this.isOpen;
     this.#request = null;
     this.#clear();
-    if (reusable) this.#release();
+    if (reusable) this.release();
     else this.#destroy();
     if (streamed !== null) streamed.end();
     else resolve?.({ head, body, ended: null });
   }
 
-  #release(): void {
+  /** Ready for an exchange: the last one is over, or nobody wants the first one any more. */
+  release(): void {
     this.#outgoing = null;
     this.idleSinceMs = performance.now();
     this.owner.idle(this);
@@ -312,6 +311,7 @@ export class HttpConnection implements Sweepable {
   }
 
   #fail(error: Error): void {
+    if (error instanceof UpstreamClosedError) error.isUnanswered = !this.#answered;
     const reject = this.#reject;
     const body = this.#body;
     this.#request = null;
@@ -364,6 +364,11 @@ export class HttpConnection implements Sweepable {
     if (this.#phase === "head" || this.#phase === "collect" || this.#phase === "stream") {
       this.#fail(new ClientGoneError("client went away"));
     }
+  }
+
+  /** The client of one exchange is gone, which may be over already. */
+  giveUp(request: UpstreamRequest): void {
+    if (this.#request === request) this.abort();
   }
 
   /** For the pool: closes an idle connection. */

@@ -1,10 +1,13 @@
-// Keep-alive connections to upstreams, by target. Nothing waits for anything here: a request takes an idle connection or
-// dials a new one. Bounds are on what is kept idle; what is in use is bounded by the clients that we accept.
+// Keep-alive connections to upstreams, by target. A request takes an idle connection, or waits for one that is made for it; a
+// target that is slow to connect to keeps nobody waiting but its own requests. Bounds are on what is kept idle and on what is
+// being connected; what is in use is bounded by the clients that we accept.
 
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import { connect, type ConnectAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
-import { ConnectError, isIdempotent, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError } from "./exchange.ts";
+import { DialQueue } from "./dial-queue.ts";
+import { type ExchangeWatcher, isIdempotent, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError } from "./exchange.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { BufferBudget } from "./response-body.ts";
 import { ResponseHeadMemo } from "./response-head.ts";
@@ -19,7 +22,8 @@ export type HttpPoolSettings = {
   readonly responseBufferTotalBytes: number;
 };
 
-export type Address = { readonly address: string; readonly port: number; readonly key: string };
+/** The key stands for one address with one set of TLS settings: connections of equal keys serve each other's requests. */
+export type Address = ConnectAddress & { readonly key: string };
 
 /**
  * A request that must not be sent twice only goes out on a connection that was in use a moment ago: upstreams close idle
@@ -27,11 +31,16 @@ export type Address = { readonly address: string; readonly port: number; readonl
  */
 const FRESH_MS = 1000;
 
+type Resolve = (response: UpstreamResponse) => void;
+type Reject = (error: Error) => void;
+
 export class HttpPool implements Sweepable {
   readonly #idle = new Map<string, HttpConnection[]>();
   readonly #open = new Set<HttpConnection>();
+  readonly #queues = new Map<string, DialQueue<HttpConnection>>();
   #idleCount = 0;
   #retired = false;
+  #closed = false;
   readonly #connection;
 
   constructor(private readonly settings: HttpPoolSettings, private readonly sweeper: Sweeper) {
@@ -47,13 +56,26 @@ export class HttpPool implements Sweepable {
    * Sends one request; then one of the two is called, once: `resolve` with the head of the answer and its body, `reject`
    * (callbacks rather than a promise: this is the way of every request) with ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError.
    */
-  exchange(address: Address, request: UpstreamRequest, resolve: (response: UpstreamResponse) => void, reject: (error: Error) => void): void {
-    const replayable = isIdempotent(request.method);
-    const connection = this.#take(address.key, replayable);
-    if (connection === null) return this.#dial(address, request, resolve, reject);
-    connection.start(request, resolve, !replayable || request.body instanceof ReadableStream ? reject : (error) => {
-      if (error instanceof UpstreamClosedError && connection.wasStale) this.#dial(address, request, resolve, reject);
-      else reject(error);
+  exchange(address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+    const connection = this.#take(address.key, isIdempotent(request.method));
+    if (connection === null) this.#await(address, request, resolve, reject);
+    else this.#start(connection, address, request, resolve, reject);
+  }
+
+  /**
+   * Resolves when there is a connection that the next request can take: it stays idle for as long as idle ones do.
+   * @param watcher learns how to give up
+   * @throws ConnectError, ConnectTimeoutError, ClientGoneError, UpstreamClosedError when the pool was closed (as rejections)
+   */
+  warm(address: Address, watcher: Pick<ExchangeWatcher, "slow"> | null = null): Promise<void> {
+    if (this.#idle.has(address.key)) return Promise.resolve();
+    if (this.#closed) return Promise.reject(closedByShutdown());
+    return new Promise((resolve, reject) => {
+      const waiter = this.#queue(address).wait(this.#connectDeadline(), (connection) => {
+        connection.release();
+        resolve();
+      }, reject);
+      watcher?.slow(waiter);
     });
   }
 
@@ -62,8 +84,10 @@ export class HttpPool implements Sweepable {
     return { open: this.#open.size, idle: this.#idleCount };
   }
 
-  /** Cuts everything, also what is in use. */
+  /** Cuts everything, also what is in use; what is asked from now on fails. */
   close(): void {
+    this.#closed = true;
+    for (const queue of [...this.#queues.values()]) queue.close(closedByShutdown());
     for (const connection of this.#open) connection.close();
   }
 
@@ -84,28 +108,60 @@ export class HttpPool implements Sweepable {
     return connection;
   }
 
-  #dial(address: Address, request: UpstreamRequest, resolve: (response: UpstreamResponse) => void, reject: (error: Error) => void): void {
+  #start(connection: HttpConnection, address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+    connection.start(request, resolve, !isIdempotent(request.method) || request.body instanceof ReadableStream ? reject : (error) => {
+      if (error instanceof UpstreamClosedError && connection.wasStale) this.#await(address, request, resolve, reject);
+      else reject(error);
+    });
+  }
+
+  /** For a connection of its own, or one that becomes free before. */
+  #await(address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+    // A request whose connection was cut by that is not sent again.
+    if (this.#closed) return reject(closedByShutdown());
+    let connection: HttpConnection | null = null;
+    const waiter = this.#queue(address).wait(this.#connectDeadline(), (given) => {
+      connection = given;
+      this.#start(given, address, request, resolve, reject);
+    }, reject);
+    request.watcher.slow({ abort: () => { if (connection === null) waiter.abort(); else connection.giveUp(request); } });
+  }
+
+  #queue(address: Address): DialQueue<HttpConnection> {
+    const known = this.#queues.get(address.key);
+    if (known !== undefined) return known;
+    const queue: DialQueue<HttpConnection> = new DialQueue<HttpConnection>(this.sweeper, {
+      dial: (done) => this.#dial(address, done),
+      spare: (connection) => connection.release(),
+      emptied: () => { if (this.#queues.get(address.key) === queue) this.#queues.delete(address.key); },
+    });
+    this.#queues.set(address.key, queue);
+    return queue;
+  }
+
+  #dial(address: Address, done: (error: Error | null, connection?: HttpConnection) => void): void {
     const connection = new HttpConnection(address.key, this, this.#connection);
-    const dial = new Dial(this.sweeper, performance.now() + this.settings.connectTimeoutMs, (error, socket) => {
-      if (error !== null) return reject(error);
+    connect(address, connection, HANDLERS, new Dial<HttpConnection>(this.sweeper, this.#connectDeadline(), (error, socket) => {
+      if (error !== null) return done(error);
       connection.opened(socket as Socket<HttpConnection>);
       this.#open.add(connection);
       this.sweeper.add(connection);
       if (this.#open.size === 1) this.sweeper.add(this);
-      connection.start(request, resolve, reject);
-    });
-    request.watcher.slow(dial);
-    Bun.connect<HttpConnection>({
-      hostname: address.address, port: address.port, data: connection,
-      socket: { ...HANDLERS, open: (socket) => { if (!dial.settle(null, socket)) socket.terminate(); } },
-    }).catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+      done(null, connection);
+    }));
+  }
+
+  #connectDeadline(): number {
+    return performance.now() + this.settings.connectTimeoutMs;
   }
 
   // ---- ConnectionOwner
 
   idle(connection: HttpConnection): void {
+    // Where nothing is to be kept idle, nothing is used twice.
+    if (this.#queues.size > 0 && this.settings.idleConnectionsPerTarget > 0 && this.#queues.get(connection.key)?.offer(connection) === true) return;
     const idle = this.#idle.get(connection.key);
-    if (this.#retired || (idle?.length ?? 0) >= this.settings.idleConnectionsPerTarget || this.#idleCount >= this.settings.idleConnections) {
+    if (this.#retired || this.#closed || (idle?.length ?? 0) >= this.settings.idleConnectionsPerTarget || this.#idleCount >= this.settings.idleConnections) {
       return connection.close();
     }
     if (idle === undefined) this.#idle.set(connection.key, [connection]);
@@ -133,6 +189,10 @@ export class HttpPool implements Sweepable {
       }
     }
   }
+}
+
+function closedByShutdown(): UpstreamClosedError {
+  return new UpstreamClosedError("closed by shutdown");
 }
 
 const HANDLERS = {

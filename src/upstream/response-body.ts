@@ -2,17 +2,39 @@
 // gets a Content-Length), a stream otherwise. The stream is pushed into and holds at most HIGH_WATER_BYTES plus one read;
 // then the upstream's socket is paused until the client took some.
 
-import { type BodyEnd, ClientGoneError } from "./exchange.ts";
+import { type BodyEnd, ClientGoneError, type ExchangeWatcher } from "./exchange.ts";
 
-const HIGH_WATER_BYTES = 256 * 1024;
+/** Bun takes what is there and keeps it until the client has read it: at 256 KiB that came to 1 MiB a stalled client, at 64 KiB to 0.1 MiB, at no cost in speed. */
+const HIGH_WATER_BYTES = 64 * 1024;
 
-/** What all collected bodies together may hold; shared by all connections. */
+/** Below it, a collected body is no more than a stalled stream would hold. */
+const HELD_BYTES = 64 * 1024;
+/** Between two looks at bodies of which hardly any had left. */
+const LOOK_MS = 100;
+
+/** A collected body on its way to its client. */
+type Held = { readonly bytes: number; readonly isOver: () => boolean };
+
+/**
+ * What all collected bodies together may hold; shared by all connections. A body counts until its client has read it: Bun.serve
+ * holds it so long, and doesn't say when it is done, so that we have to look.
+ */
 export class BufferBudget {
   #used = 0;
+  readonly #held = new Set<Held>();
+  #lookAtMs = 0;
 
-  constructor(readonly limitBytes: number) {}
+  /** @param now monotonic ms */
+  constructor(readonly limitBytes: number, private readonly now: () => number = () => performance.now()) {}
 
+  /** Bytes of bodies that are being collected, or were on their way to clients when that was looked at last. */
+  get usedBytes(): number {
+    return this.#used;
+  }
+
+  /** @returns false when there is no room: the body is to be streamed. Otherwise {@link give} or {@link hold} ends it. */
   take(bytes: number): boolean {
+    if (this.#used + bytes > this.limitBytes) this.#look();
     if (this.#used + bytes > this.limitBytes) return false;
     this.#used += bytes;
     return true;
@@ -20,6 +42,31 @@ export class BufferBudget {
 
   give(bytes: number): void {
     this.#used -= bytes;
+  }
+
+  /**
+   * A body goes to its client, and counts until that is over. It need not have been taken: what came whole in one read is there already.
+   * @param watcher of its request
+   */
+  hold(bytes: number, watcher: Pick<ExchangeWatcher, "delivery">): void {
+    if (bytes < HELD_BYTES || watcher.delivery === undefined) return;
+    this.#used += bytes;
+    this.#held.add({ bytes, isOver: watcher.delivery() });
+    // Nobody may ask for room for a long time, and what is over should not be kept.
+    if (this.now() >= this.#lookAtMs + LOOK_MS) this.#look();
+  }
+
+  #look(): void {
+    const nowMs = this.now();
+    if (nowMs < this.#lookAtMs) return;
+    const before = this.#held.size;
+    for (const held of this.#held) {
+      if (!held.isOver()) continue;
+      this.#held.delete(held);
+      this.#used -= held.bytes;
+    }
+    // Clients that don't read must not make each request look at all of them.
+    this.#lookAtMs = this.#held.size > before / 2 ? nowMs + LOOK_MS : nowMs;
   }
 }
 

@@ -4,6 +4,8 @@
 
 /** More than any honest server sends; nginx allows 4-8 KiB by default. */
 export const HEAD_LIMIT_BYTES = 64 * 1024;
+/** Ten thousand short lines fit into that, and what is made of them takes their square: a third of a second. */
+const HEADER_LIMIT = 500;
 
 export type BodyFraming =
   | { readonly kind: "none" }
@@ -33,6 +35,7 @@ export class ProtocolError extends Error {
 /** Names that passed the grammar: real traffic has few, and looking one up is cheaper than matching it. */
 const knownNames = new Set<string>();
 const KNOWN_NAMES = 500;
+const KNOWN_NAME_LENGTH = 64;
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // CTLs other than HTAB, and CR or LF outside a CRLF pair (RFC 9110 section 5.5, RFC 9112 section 2.2).
 // Without look-around, which would keep the expression from being compiled.
@@ -51,9 +54,11 @@ export function parseResponseHead(bytes: Buffer, method: string): ResponseHead |
   return end < 0 ? null : parseHeadText(bytes.toString("latin1", 0, end), method);
 }
 
-/** Where the blank line after the head begins, or -1 when it has not come yet. @throws ProtocolError over 64 KiB */
+/** Where the blank line after the head begins, or -1 when it has not come yet. @throws ProtocolError over 64 KiB, or when no head can come of it */
 function headEnd(bytes: Buffer): number {
   const end = bytes.indexOf("\r\n\r\n");
+  // What speaks TLS or SSH need not be waited for.
+  if (end < 0 && !"HTTP/1.".startsWith(bytes.toString("latin1", 0, 7))) throw new ProtocolError("malformed status line");
   if (end > HEAD_LIMIT_BYTES || (end < 0 && bytes.length > HEAD_LIMIT_BYTES)) throw new ProtocolError("response head over 64 KiB");
   return end;
 }
@@ -111,8 +116,11 @@ function parseHeadText(text: string, method: string): ResponseHead {
         break;
       default: headers.push([name, value]);
     }
+    if (headers.length > HEADER_LIMIT) throw new ProtocolError("more than 500 header lines in response");
   }
   const options = connection === "" ? [] : connection.split(",").map((option) => option.trim()).filter((option) => option !== "");
+  // RFC 9112 section 6.1: framing that is faulty, as HTTP/1.0 knows no chunks.
+  if (coding !== null && line[1] === "0") throw new ProtocolError("Transfer-Encoding in an HTTP/1.0 response");
   const framing = frame(status, method, contentLength, coding);
   const persistent = line[1] === "1" ? !options.includes("close") : options.includes("keep-alive");
   return {
@@ -135,7 +143,7 @@ function isBlank(code: number): boolean {
 
 function checkName(name: string): void {
   if (!NAME.test(name)) throw new ProtocolError("malformed header name");
-  if (knownNames.size < KNOWN_NAMES) knownNames.add(name);
+  if (knownNames.size < KNOWN_NAMES && name.length <= KNOWN_NAME_LENGTH) knownNames.add(name);
 }
 
 function parseLength(value: string, earlier: number | null): number {

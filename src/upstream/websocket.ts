@@ -4,9 +4,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import type { TargetTls } from "../target.ts";
 import { ChunkedDecoder } from "./chunked.ts";
+import { connect, type ConnectAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
-import { ClientGoneError, ConnectError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
+import { ClientGoneError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type BodyFraming, parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, Opcode, SHORT_FRAME_BYTES } from "./websocket-frame.ts";
@@ -23,8 +25,12 @@ export class HandshakeRefusedError extends Error {
 export type WebSocketDial = {
   readonly address: string;
   readonly port: number;
-  /** PEM of the CA that the upstream's certificate must come from, for the name or address that is dialled; null: plain TCP. */
+  /** TLS with this CA (PEM), for the name or address that is dialled; null: what `tls` says. */
   readonly ca: string | null;
+  /** Absent and null: plain. */
+  readonly tls?: TargetTls | null;
+  /** A Unix socket in place of address and port; absent and null: there is none. */
+  readonly socketPath?: string | null;
   /** The request head up to and including the last header line; the Sec-WebSocket-Key line is added here. */
   readonly head: string;
   readonly connectTimeoutMs: number;
@@ -74,40 +80,12 @@ export function dialWebSocket(request: WebSocketDial, sweeper: Sweeper): Promise
       else upstream.refuse(error);
     });
     request.watcher.slow({ abort: () => { dial.abort(); upstream.abort(); } });
-    const settle = (socket: Socket<UpstreamWebSocket>): void => { if (!dial.settle(null, socket)) socket.terminate(); };
-    connect(request, upstream, settle, (error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+    if (!dial.isOver) connect(addressOf(request), upstream, HANDLERS, dial);
   });
 }
 
-type Opened = (socket: Socket<UpstreamWebSocket>) => void;
-
-/** One of the two is called: when the connection is there and, with TLS, its certificate was found good; or when it failed. */
-function connect({ address, port, ca }: WebSocketDial, upstream: UpstreamWebSocket, opened: Opened, failed: (error: Error) => void): void {
-  const where = { hostname: address, port, data: upstream };
-  if (ca === null) {
-    Bun.connect<UpstreamWebSocket>({ ...where, socket: { ...HANDLERS, open: opened } }).catch(failed);
-    return;
-  }
-  try {
-    Bun.connect<UpstreamWebSocket>({
-      ...where, tls: { ca, rejectUnauthorized: true },
-      socket: {
-        ...HANDLERS,
-        open: (socket) => upstream.hold(socket),
-        handshake: (socket, isTrusted, problem) => {
-          if (isTrusted) opened(socket);
-          else failed(problem ?? new Error("TLS handshake failed"));
-        },
-        close: (socket, error) => {
-          // Before the handshake's end nobody else hears of it.
-          failed(error ?? new Error("closed during the TLS handshake"));
-          HANDLERS.close(socket, error);
-        },
-      },
-    }).catch(failed);
-  } catch (error) {
-    failed(error as Error); // A CA that is no certificate is thrown at once.
-  }
+function addressOf({ address, port, ca, tls = null, socketPath = null }: WebSocketDial): ConnectAddress {
+  return { address, port, socketPath, tls: ca === null ? tls : { ca, serverName: address, skipsVerify: false } };
 }
 
 type Handshake = WebSocketDial & {
@@ -140,12 +118,6 @@ export class UpstreamWebSocket implements Sweepable {
   }
 
   // ---- handshake
-
-  /** A connection that is not ready yet but has to be closed if the dial is given up; at once if it was. */
-  hold(socket: Socket<UpstreamWebSocket>): void {
-    if (this.#ended) socket.terminate();
-    else this.#socket = socket;
-  }
 
   opened(socket: Socket<UpstreamWebSocket>): void {
     this.#socket = socket;

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CertificateState } from "../../src/admin/answers.ts";
 import type { AdminOptions } from "../../src/admin/api.ts";
+import type { CacheControl } from "../../src/admin/cache-control.ts";
 import { AdminServer } from "../../src/admin/server.ts";
 import { Meter } from "../../src/metrics/meter.ts";
 import { createExposition } from "../../src/metrics/exposition.ts";
@@ -15,6 +16,8 @@ export class TestAdmin {
   readonly meter = new Meter();
   readonly logged: string[] = [];
   certificates: CertificateState[] = [];
+  services: object[] = [];
+  cache: CacheControl = { stats: () => null, purge: () => 0 };
   health: { status: string; [detail: string]: unknown } = { status: "ok" };
 
   private constructor(readonly root: string, readonly registry: Registry, readonly options: AdminOptions, readonly server: AdminServer) {}
@@ -31,12 +34,12 @@ export class TestAdmin {
       meter: { totals: () => of().meter.totals() },
     });
     const metrics = (): Promise<string> => createExposition({
-      meter: of().meter, requests: () => 0, sessions: () => 0, upstreamConnections: () => ({ open: 0, idle: 0 }),
+      meter: of().meter, requests: () => 0, sessions: () => 0, upstreamConnections: () => ({ open: 0, idle: 0 }), services: () => [], cache: () => null,
       gateways: () => registry.list(), registryProblems: () => registry.problems.size, certificates: () => of().certificates,
     })();
     const log = (message: string, fields?: object): void => void of().logged.push(`${message} ${JSON.stringify(fields)}`);
     const options: AdminOptions = {
-      token: null, hostNames: [], gateways: { calls, registry }, metrics, certificates: () => of().certificates, health: () => of().health,
+      token: null, hostNames: [], gateways: { calls, registry }, metrics, certificates: () => of().certificates, services: () => of().services, cache: of().cache, health: () => of().health,
       log: { info: log, error: log }, ...changed,
     };
     self = new TestAdmin(root, registry, options, new AdminServer({ host, port: 0 }, options));

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { BUILT_IN_SOURCE, BUILT_IN_TEXT, loadSettings } from "../../src/config/load.ts";
 import type { Route, TokenSource } from "../../src/route.ts";
-import type { Service } from "../../src/service.ts";
+import { type Service, serverUrlOf } from "../../src/service.ts";
 import { KEYS, mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
 
 const MIB = 1024 * 1024;
@@ -45,12 +45,12 @@ const ROWS: readonly Row[] = [
   ["/gauth", "prefix", "", "http://pyos:8000", "unchanged", pyos],
   ["/fauth", "prefix", "", "http://pyos:8000", "unchanged", pyos],
   ["/console", "prefix", "", "http://console:80", "without /console", { host: "client", websocket: true }],
-  ["/speedtest", "prefix", "", "http://speedtest:80", "without /speedtest", { bodyLimitBytes: 256 * MIB, buffering: false }],
+  ["/speedtest", "prefix", "", "http://speedtest:80", "without /speedtest", { bodyLimitBytes: 256 * MIB, buffering: false, compress: false }],
   ["/healthz", "exact", "", "text \"OK\\n\"", "unchanged"],
   ["/node", "exact", "", "text \"node-7\"", "unchanged"],
   ["/.well-known/acme-challenge/", "prefix", "", "files null", "unchanged"],
   ["/.well-known/", "prefix", "", "files null", "unchanged"],
-  ["/", "prefix", "", "http://website:80", "unchanged", { websocket: true }],
+  ["/", "prefix", "", "http://website:80", "unchanged", { websocket: true, cache: true }],
 ];
 
 const builtIn = (env: Record<string, string> = {}) => loadSettings({ env: { ...KEYS, ...env }, readResolvConf: () => "" });
@@ -60,7 +60,7 @@ function sourceText(source: TokenSource): string {
 }
 
 function serviceText(service: Service): string {
-  if (service.kind === "fixed") return `http://${service.host}:${service.port}`;
+  if (service.kind === "fixed") return service.servers.map(({ address, isSecure }) => serverUrlOf(address, isSecure)).join(" ");
   if (service.kind === "target") return `desktop:${service.port}`;
   if (service.kind !== "builtin") throw new Error(`no ${service.kind} in the shipped table`);
   const { answer } = service;
@@ -74,13 +74,13 @@ function rewriteText({ rewrite }: Route): string {
 }
 
 /** The part of a route that a row's last column may change. */
-function detailsOf({ host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering }: Route): Partial<Route> {
-  return { host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering };
+function detailsOf({ host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering, cache, compress }: Route): Partial<Route> {
+  return { host, websocket, forwardToken, bodyLimitBytes, readTimeoutMs, idleTimeoutMs, allowedClients, compressText, buffering, cache, compress };
 }
 
 const DETAILS: Partial<Route> = {
   host: "upstream", websocket: false, forwardToken: false, bodyLimitBytes: MIB, readTimeoutMs: 60_000, idleTimeoutMs: 0,
-  allowedClients: [], compressText: false, buffering: true,
+  allowedClients: [], compressText: false, buffering: true, cache: false, compress: true,
 };
 
 describe("the built-in configuration", () => {
@@ -124,7 +124,7 @@ describe("the built-in configuration", () => {
       PYOS_FQDN: "pyos.example", PYOS_SERVICE_PORT: "9000", NODE_NAME: "node-1", NAMESERVER_RESOLVER: "10.96.0.10", XTERM_TCP_PORT: "1234",
     });
     const find = (path: string) => settings.routes.find((route) => route.match.path === path)?.service;
-    expect(find("/API")).toEqual({ kind: "fixed", name: "pyos", host: "pyos.example", port: 9000 });
+    expect(find("/API")).toMatchObject({ kind: "fixed", name: "pyos", servers: [{ address: { kind: "tcp", host: "pyos.example", port: 9000 }, isSecure: false, weight: 1 }] });
     expect(find("/terminals/")).toMatchObject({ port: 1234 });
     expect(settings.guard.allowedPorts).toContain(1234);
     expect(settings.guard.allowedPorts).not.toContain(29781);
@@ -135,7 +135,7 @@ describe("the built-in configuration", () => {
 
   test("falls back to PYOS_SERVICE_HOST, also when it is an IPv6 address", async () => {
     const { routes } = await builtIn({ PYOS_FQDN: "", PYOS_SERVICE_HOST: "fd00::5" });
-    expect(routes.find((route) => route.match.path === "/API")?.service).toMatchObject({ host: "fd00::5", port: 8000 });
+    expect(routes.find((route) => route.match.path === "/API")?.service).toMatchObject({ servers: [{ address: { host: "fd00::5", port: 8000 } }] });
   });
 
   test("takes lists and booleans from the environment", async () => {
@@ -171,10 +171,13 @@ describe("the built-in configuration", () => {
     const comment = BUILT_IN_TEXT.split("\n").find((line) => line.includes("# Or files of this machine")) ?? "";
     const snippet = /website: \{ directory: [^}]+ \}/.exec(comment)?.[0] ?? "";
     const withFiles = BUILT_IN_TEXT.replace(/^ {2}website: .*$/m, `  ${snippet}`);
-    const root = "    service: website\n    websocket: true\n";
-    expect(mistakesOf(withFiles, { env: KEYS })).toEqual([expect.stringContaining('service "website" is answered by this process and speaks no WebSocket')]);
-    expect(comment).toContain('"websocket: true" then has to go from the route /');
-    expect(BUILT_IN_TEXT).toContain(root);
+    const root = /    service: website\n    websocket: true\n    cache: true.*\n/;
+    expect(mistakesOf(withFiles, { env: KEYS })).toEqual([
+      expect.stringContaining('service "website" is answered by this process and speaks no WebSocket'),
+      expect.stringContaining('service "website" has no upstream whose answers could be cached'),
+    ]);
+    expect(comment).toContain('"websocket" and "cache" then have to go from the route /');
+    expect(BUILT_IN_TEXT).toMatch(root);
     const settings = settingsOf(withFiles.replace(root, "    service: website\n"), { env: KEYS });
     expect(settings.routes.find((route) => route.match.path === "/")?.service).toMatchObject({ answer: { kind: "files", root: "/var/lib/website" } });
   });

@@ -52,13 +52,13 @@ describe("a mistake in the file", () => {
   });
 
   test("does not hide another one: all come at once, in the order of the file", () => {
-    const text = "dns: { timeout: 5 }\nlog: { format: xml }\nservices:\n  a: { url: \"https://a\" }\nroutes:\n  - { path: b, service: a }\n  - { path: /c, service: d }\n";
+    const text = "dns: { timeout: 5 }\nlog: { format: xml }\nservices:\n  a: { url: \"ftp://a\" }\nroutes:\n  - { path: b, service: a }\n  - { path: /c, service: d }\n";
     expect(mistakesOf(text).map((mistake) => mistake.split(":").slice(0, 2).join(":"))).toEqual(["1:17", "2:16", "4:13", "6:13", "7:26"]);
   });
 
   test("of a service is not reported again by its routes", () => {
     expect(mistakesOf("services:\n  a: { url: ftp://a }\nroutes:\n  - { path: /, service: a }\n")).toEqual([
-      "2:13: expected a URL such as http://host:8000, found \"ftp://a\"",
+      "2:13: expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"ftp://a\"",
     ]);
   });
 
@@ -99,19 +99,19 @@ describe("a mistake in the file", () => {
 
 describe("a mistake in a service", () => {
   test.each([
-    ["{ url: ▸\"https://web\" }", "https upstreams are not supported yet: \"https://web\" (write http://)"],
+    ["{ url: ▸\"wss://web\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"wss://web\""],
     ["{ url: ▸\"http://web/app\" }", "an upstream URL ends after the port: \"http://web/app\" has \"/app\" (paths are changed by \"upstreamPath\")"],
-    ["{ url: ▸\"http://u:p@web\" }", "expected a URL such as http://host:8000, found \"http://u:p@web\""],
-    ["{ url: ▸\"http://web:99999\" }", "expected a URL such as http://host:8000, found \"http://web:99999\""],
+    ["{ url: ▸\"http://u:p@web\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"http://u:p@web\""],
+    ["{ url: ▸\"http://web:99999\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"http://web:99999\""],
     ["{ host: ▸\"a b\" }", "expected a host name or IP address, found \"a b\""],
     ["{ target: desktop, port: ▸xterm_tcp }", "unknown port \"xterm_tcp\" (did you mean \"xterm_tcp_port\"?)"],
     ["{ target: desktop, port: ▸0 }", "expected a port number from 1 to 65535, found \"0\""],
     ["▸{ target: desktop }", "missing key \"port\": a port number, a name of \"ports\", or \"path\""],
     ["{ target: ▸dektop, port: 1 }", "expected \"desktop\", found \"dektop\" (did you mean \"desktop\"?)"],
     ["{ ▸txt: a }", "unknown key \"txt\" (did you mean \"text\"?)"],
-    ["▸{}", "expected a map with one of the keys url, host, target, kubernetes, text, directory"],
-    ["{ url: \"http://a\", ▸text: b }", "unknown key \"text\" (known are url)"],
-    ["▸http://web", "expected a map with one of the keys url, host, target, kubernetes, text, directory, found \"http://web\""],
+    ["▸{}", "expected a map with one of the keys url, servers, host, target, kubernetes, text, directory"],
+    ["{ url: \"http://a\", ▸text: b }", "unknown key \"text\" (known are url, resolveAll, policy, sticky, tls, ejection, health, retries, retryBudget, maxConnections, queue, queueTimeout)"],
+    ["▸http://web", "expected a map with one of the keys url, servers, host, target, kubernetes, text, directory, found \"http://web\""],
   ])("%s is reported with its place", (service, mistake) => {
     const asking = "token: { desktop: { signingPublicKeys: [a], payloadPrivateKey: b } }\n";
     const { text, place } = marked(`services:\n s: ${service}\nroutes:\n - { path: /, service: s, token: [query] }\n${asking}`);
@@ -184,7 +184,7 @@ describe("a mistake outside of the file", () => {
   test("is every variable that the value was made of", () => {
     const text = "services:\n  a: { url: \"http://${A}:${B}\" }\nroutes:\n  - { path: /, service: a }\n";
     expect(mistakesOf(text, { env: { A: "x", B: "y" } })).toEqual([
-      "2:13: environment variables A, B: expected a URL such as http://host:8000, found \"http://x:y\"",
+      "2:13: environment variables A, B: expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"http://x:y\"",
     ]);
   });
 

@@ -223,6 +223,7 @@ describe("a pod that refuses the handshake", () => {
 
   test("by dripping a byte at a time gives the client 504", async () => {
     podAnswers((_seen, connection) => {
+      connection.write("HTTP/1.1 101 Switching Protocols\r\nX: ");
       const timer = setInterval(() => (connection.isClosed ? clearInterval(timer) : connection.write("H")), 20);
     });
     expect((await tryWs(vnc())).status).toBe(504);

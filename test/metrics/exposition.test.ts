@@ -16,7 +16,7 @@ function originalReads(text: string): Record<"requests" | "responses", Record<st
 function exposition(options: Partial<ExpositionOptions> = {}): () => Promise<string> {
   return createExposition({
     meter: new Meter(), requests: () => 0, sessions: () => 0, upstreamConnections: () => ({ open: 0, idle: 0 }),
-    gateways: () => [], registryProblems: () => 0, certificates: () => [], ...options,
+    services: () => [], cache: () => null, gateways: () => [], registryProblems: () => 0, certificates: () => [], ...options,
   });
 }
 

@@ -6,7 +6,7 @@ import { MemorySink } from "../support/router.ts";
 const ENTRY: AccessEntry = {
   requestId: "id1", client: "203.0.113.9", method: "GET", path: "/filer/x", route: "/filer", service: "filer",
     target: "10.0.0.1:29783", status: 200,
-  bytesIn: 3, bytesOut: 5, durationMs: 1.26, upstreamMs: 0.74, tokenHash: "0123abcd", reason: null,
+  bytesIn: 3, bytesOut: 5, durationMs: 1.26, upstreamMs: 0.74, tokenHash: "0123abcd", cacheStatus: null, reason: null,
 };
 
 function write(entry: Partial<AccessEntry>, format: "json" | "pretty" = "json"): string {

@@ -11,7 +11,7 @@ function route(kind: PathMatch["kind"], path: string): Route {
       websocket: false,
     service: { kind: "builtin", name: "test", answer: { kind: "text", text: "" } }, forwardToken: false,
       bodyLimitBytes: 0,
-    readTimeoutMs: 1, idleTimeoutMs: 0, allowedClients: [], origins: { kind: "any" }, compressText: false,
+    readTimeoutMs: 1, idleTimeoutMs: 0, cache: false, compress: false, allowedClients: [], deniedClients: [], origins: { kind: "any" }, compressText: false,
       buffering: true, identity: "desktop", viewer: false, closeAfterUpgrade: false,
   };
 }

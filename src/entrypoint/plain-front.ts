@@ -1,0 +1,178 @@
+// The listener before the plain HTTP server, where connections are counted or come through proxies that say whom they stand for:
+// Bun.serve shows no connection that has not asked for anything. It lets connections in, waits for their first bytes and relays them,
+// untouched, to the server on loopback, which keeps all other rules (heads, bodies, idle connections).
+
+import type { Socket, TCPSocketListener } from "bun";
+import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import type { ListenAddress } from "../settings.ts";
+import { Tunnel, type TunnelAddress } from "../upstream/tunnel.ts";
+import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
+import type { AnnouncedClients } from "./announced.ts";
+import { bind } from "./listen.ts";
+
+/** Connections that have said nothing yet. */
+const SILENT_LIMIT = 10_000;
+
+/** To our own server on this machine. */
+const CONNECT_TIMEOUT_MS = 5000;
+
+export type PlainFrontOptions = {
+  readonly listen: ListenAddress;
+  readonly admission: Admission;
+  /** The server behind, and who is told whom its connections stand for. */
+  readonly server: TunnelAddress;
+  readonly clients: AnnouncedClients;
+  /** 10,000 unless told. */
+  readonly silentLimit?: number;
+};
+
+export class PlainFront {
+  readonly hostname: string;
+  readonly #listener: TCPSocketListener<PlainConnection | undefined>;
+  readonly #connections = new Set<PlainConnection>();
+  /** Oldest first. */
+  readonly #silent = new Set<PlainConnection>();
+
+  /** @throws Error EADDRINUSE, EACCES: with the address in its message */
+  constructor(readonly options: PlainFrontOptions, readonly sweeper: Sweeper) {
+    this.#listener = bind(options.listen, "--http", (hostname) => Bun.listen<PlainConnection | undefined>({
+      hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
+      socket: {
+        open: (socket) => this.#open(socket),
+        data: (socket, chunk) => socket.data?.received(chunk),
+        drain: (socket) => socket.data?.drained(),
+        end: (socket) => socket.data?.ended(),
+        close: (socket, error) => socket.data?.closed(error ?? null),
+        error: () => {}, // "close" follows and says the same.
+      },
+    }));
+    this.hostname = this.#listener.hostname;
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** Connections that were let in. */
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /** Connections that carry something now. */
+  get busy(): number {
+    const nowMs = performance.now();
+    return [...this.#connections].filter((connection) => connection.isBusy(nowMs)).length;
+  }
+
+  stopAccepting(): void {
+    this.#listener.stop(false);
+  }
+
+  /** Cuts what is left. */
+  stop(): void {
+    this.#listener.stop(false);
+    for (const connection of [...this.#connections]) connection.cut("shutdown");
+  }
+
+  #open(socket: Socket<PlainConnection | undefined>): void {
+    // Undefined for a client that has already gone, whatever its type says.
+    const arrival = this.options.admission.arrive(socket.remoteAddress ?? "");
+    if (arrival === null) return void socket.terminate();
+    const connection = new PlainConnection(this, socket, arrival);
+    socket.data = connection;
+    this.#connections.add(connection);
+    this.#silent.add(connection);
+    if (this.#silent.size <= (this.options.silentLimit ?? SILENT_LIMIT)) return;
+    // The oldest goes: whoever means it asks at once, so that a crowd of silent ones shuts nobody out.
+    const [oldest] = this.#silent;
+    oldest?.cut("too many silent connections");
+  }
+
+  spoke(connection: PlainConnection): void {
+    this.#silent.delete(connection);
+  }
+
+  forget(connection: PlainConnection): void {
+    this.#silent.delete(connection);
+    this.#connections.delete(connection);
+  }
+}
+
+class PlainConnection implements Sweepable {
+  readonly #deadlineMs = performance.now() + OPENING_MS;
+  /** Of a PROXY header that is not whole yet. */
+  #bytes: Buffer | null = null;
+  #tunnel: Tunnel | null = null;
+  #isOver = false;
+
+  constructor(private readonly front: PlainFront, private readonly socket: Socket<PlainConnection | undefined>, private readonly arrival: Arrival) {
+    front.sweeper.add(this);
+  }
+
+  received(chunk: Buffer): void {
+    if (this.#tunnel !== null) return this.#tunnel.clientData(chunk);
+    if (this.#isOver) return;
+    if (!this.arrival.awaitsHeader) return this.#relay(chunk);
+    const bytes = this.#bytes === null ? chunk : Buffer.concat([this.#bytes, chunk]);
+    const rest = this.arrival.read(bytes);
+    if (rest === "refused") return this.cut("refused");
+    this.#bytes = rest === null ? bytes : null;
+    if (rest !== null && rest.length > 0) this.#relay(rest);
+  }
+
+  drained(): void {
+    this.#tunnel?.clientDrained();
+  }
+
+  ended(): void {
+    if (this.#tunnel === null) this.cut("left without a request");
+    else this.#tunnel.clientEnded();
+  }
+
+  closed(error: Error | null): void {
+    this.#tunnel?.clientClosed(error);
+    this.#leave();
+  }
+
+  sweep(nowMs: number): void {
+    if (nowMs < this.#deadlineMs) return;
+    if (this.arrival.awaitsHeader) this.arrival.refuse("no PROXY header in time");
+    this.cut("no request in time");
+  }
+
+  isBusy(nowMs: number): boolean {
+    return this.#tunnel?.isBusy(nowMs) === true;
+  }
+
+  cut(reason: string): void {
+    if (this.#tunnel !== null) return this.#tunnel.cut(reason);
+    this.socket.terminate();
+    this.#leave();
+  }
+
+  #relay(first: Buffer): void {
+    const { options, sweeper } = this.front;
+    sweeper.delete(this);
+    this.front.spoke(this);
+    let localPort: number | null = null;
+    this.#tunnel = new Tunnel(this.socket, {
+      backends: [options.server], connectTimeoutMs: CONNECT_TIMEOUT_MS, first,
+      // The server behind has its own rules for idle connections.
+      idleTimeoutMs: Infinity, halfOpen: false,
+      connected: (_backend, ours) => {
+        localPort = ours;
+        options.clients.announce(ours, this.arrival.client);
+      },
+      ended: () => { if (localPort !== null) options.clients.forget(localPort); },
+    }, sweeper);
+  }
+
+  #leave(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#bytes = null;
+    this.front.sweeper.delete(this);
+    this.front.forget(this);
+    this.arrival.leave();
+  }
+}

@@ -1,0 +1,36 @@
+// Desktops that are on their way: known to the control plane, but without a name or a listener yet. What is wanted of them is
+// held until they are there, for as long as `dialTimeout` says.
+
+import type { Sweeper } from "../lib/deadlines.ts";
+import type { Target } from "../target.ts";
+import { Holds, isNotThereYet } from "../upstream/hold.ts";
+import type { HttpPool } from "../upstream/http-pool.ts";
+import type { Waiter } from "./attempts.ts";
+
+export class Holding {
+  readonly #holds: Holds;
+
+  /** @param timeoutMs 0: nobody waits */
+  constructor(private readonly pool: HttpPool, private readonly timeoutMs: number, sweeper: Sweeper) {
+    this.#holds = new Holds(sweeper);
+  }
+
+  get isOff(): boolean {
+    return this.timeoutMs === 0;
+  }
+
+  /** It may mend itself by waiting: a refused connection, or a name that is not known. */
+  isWorthWaiting(error: Error): boolean {
+    return !this.isOff && isNotThereYet(error);
+  }
+
+  /** Resolves when the target has a connection for us. @param startedMs when the wait began, `performance.now()` @throws the last failure */
+  untilListening(target: Target, failure: Error, startedMs: number, watcher: Waiter): Promise<unknown> {
+    return this.#holds.hold({ key: target.key, failure, deadlineMs: startedMs + this.timeoutMs, watcher, attempt: () => this.pool.warm(target) });
+  }
+
+  /** Resolves with the name's addresses when it has some. @throws the last failure */
+  untilNamed(name: string, failure: Error, resolve: () => Promise<readonly string[]>, watcher: Waiter): Promise<readonly string[]> {
+    return this.#holds.hold({ key: `name ${name}`, failure, deadlineMs: performance.now() + this.timeoutMs, watcher, attempt: resolve });
+  }
+}

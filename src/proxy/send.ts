@@ -1,0 +1,43 @@
+// One request to the first target that takes it: what failed before it was sent goes to the next one, and what can be
+// repeated as well. Callbacks rather than promises: this is the way of every request.
+
+import type { Target } from "../target.ts";
+import { isIdempotent, type UpstreamRequest, type UpstreamResponse } from "../upstream/exchange.ts";
+import type { HttpPool } from "../upstream/http-pool.ts";
+import type { Attempts } from "./attempts.ts";
+
+export type Sending = {
+  readonly pool: HttpPool;
+  readonly attempts: Attempts;
+  /** Somebody still wants an answer. */
+  isWanted(): boolean;
+  /** What goes to this target. */
+  request(target: Target): UpstreamRequest;
+  /** One of the two is called, once. What `answered` throws is a failure of its target. */
+  answered(target: Target, response: UpstreamResponse): void;
+  failed(error: Error): void;
+};
+
+/** @throws RouteError unavailable when there is no target at all */
+export function send(sending: Sending): void {
+  attempt(sending, sending.attempts.first());
+}
+
+function attempt(sending: Sending, target: Target): void {
+  const { attempts } = sending;
+  const request = sending.request(target);
+  sending.pool.exchange(target, request, (response) => {
+    attempts.answered(response.head.status);
+    sending.answered(target, response);
+  }, (error) => {
+    // A stream may have been read already; unless not a byte was sent, which `next` knows.
+    const isRepeatable = isIdempotent(request.method) && !(request.body instanceof ReadableStream);
+    const next = sending.isWanted() ? attempts.next(error, isRepeatable, request.watcher) : null;
+    if (next === null) return sending.failed(error);
+    if (!(next instanceof Promise)) return attempt(sending, next);
+    next.then((other) => {
+      if (other === null) sending.failed(error);
+      else attempt(sending, other);
+    }, sending.failed);
+  });
+}
