@@ -9,6 +9,7 @@ import { Sweeper } from "./lib/deadlines.ts";
 import { Log } from "./lib/log.ts";
 import { within } from "./lib/within.ts";
 import { Proxy } from "./proxy/proxy.ts";
+import type { ServiceState } from "./proxy/services.ts";
 import { Snapshot } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
 import { TokenFront, type TokenSettings } from "./token/token-front.ts";
@@ -55,7 +56,7 @@ export class App {
       this.#snapshot.start();
       front?.listen(this.#proxy, this.#sweeper, {
         requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
-        services: () => this.#snapshot?.services.states ?? [], cache: () => this.#snapshot?.cache ?? null,
+        services: () => this.services, cache: () => this.#snapshot?.cache ?? null,
       });
     } catch (error) {
       await Promise.all([this.#http?.stop(), this.#front?.stop()]);
@@ -77,6 +78,11 @@ export class App {
   /** Of TLS and of the admin API, where they are open. */
   get addresses(): { readonly https?: string; readonly admin?: string } {
     return this.#front?.addresses ?? {};
+  }
+
+  /** The servers of all services and how they are. */
+  get services(): readonly ServiceState[] {
+    return this.#snapshot?.services.states ?? [];
   }
 
   /** Open things, for tests that look for leaks. */

@@ -80,7 +80,7 @@ export class Balancer<M extends Member> {
 
   /**
    * @param key for "hash" what requests are told apart by, for "sticky" the id out of the cookie; null: there is none
-   * @param tried members that the request has failed at; they are not chosen again
+   * @param tried members that the request has failed at, as they were returned; they are not chosen again
    * @returns null when all were tried, or there are none
    */
   choose(key: string | null, tried: ReadonlySet<M> = NONE): M | null {
@@ -188,11 +188,7 @@ export class Balancer<M extends Member> {
       if (standing.isAvailable) this.#available += 1;
     }
     const isPanic = this.#available === 0;
-    for (const standing of this.#standings) {
-      // Nothing was owed to it while it was out.
-      if (!standing.isServing) standing.turn = 0;
-      standing.isServing = isPanic || standing.isAvailable;
-    }
+    for (const standing of this.#standings) standing.isServing = isPanic || standing.isAvailable;
     this.#order.serve(this.#standings.filter(({ isServing }) => isServing));
   }
 }

@@ -32,8 +32,7 @@ export class Ejection {
   eject(nowMs: number, { timeMs, longestMs }: EjectionSettings): void {
     this.#untilMs = nowMs + Math.min(timeMs * 2 ** this.#inRow, longestMs);
     this.#inRow += 1;
-    this.#failedAtMs.length = 0;
-    this.#count = 0;
+    // The failures so far need not be forgotten: when they could count again, they are more than a window old.
   }
 
   /** @param now asked only when there is something to reset: this is on the way of every request */

@@ -12,7 +12,6 @@ export class InTurn<M extends Member> implements Order<M> {
     this.#serving = serving;
     this.#isEven = serving.every(({ weight }) => weight === serving[0]?.weight);
     if (this.#next >= serving.length) this.#next = 0;
-    settleTurns(serving);
   }
 
   pick(tried: ReadonlySet<M>): Standing<M> | null {
@@ -32,7 +31,8 @@ export class InTurn<M extends Member> implements Order<M> {
 }
 
 /**
- * One step of the algorithm: each candidate is owed its weight more, and the one that is owed most pays for all.
+ * One step of the algorithm: each candidate is owed its weight more, and the one that is owed most pays for all. Candidates
+ * may come and go: what one is owed stays within about a round, so that a newcomer waits no longer than that.
  * @param load only those with this many requests under way for each unit of weight; null: all
  */
 export function smoothly<M extends Member>(serving: ReadonlyArray<Standing<M>>, tried: ReadonlySet<M>, load: number | null): Standing<M> | null {
@@ -47,12 +47,4 @@ export function smoothly<M extends Member>(serving: ReadonlyArray<Standing<M>>, 
   }
   if (best !== null) best.turn -= total;
   return best;
-}
-
-/** What those that left were owed is shared by the rest: without that, a newcomer would get nothing, or everything, for a while. */
-export function settleTurns<M extends Member>(serving: ReadonlyArray<Standing<M>>): void {
-  let sum = 0;
-  for (const { turn } of serving) sum += turn;
-  const share = Math.trunc(sum / serving.length);
-  if (share !== 0) for (const standing of serving) standing.turn -= share;
 }

@@ -1,6 +1,6 @@
 // The member with the fewest requests under way for its weight; equals take turns, by weight.
 
-import { settleTurns, smoothly } from "./in-turn.ts";
+import { smoothly } from "./in-turn.ts";
 import type { Member, Order, Standing } from "./standing.ts";
 
 export class LeastBusy<M extends Member> implements Order<M> {
@@ -8,7 +8,6 @@ export class LeastBusy<M extends Member> implements Order<M> {
 
   serve(serving: ReadonlyArray<Standing<M>>): void {
     this.#serving = serving;
-    settleTurns(serving);
   }
 
   pick(tried: ReadonlySet<M>): Standing<M> | null {

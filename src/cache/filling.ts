@@ -122,9 +122,11 @@ export class Filling {
     }
   }
 
+  /** A reader has taken some, or left. */
   #resume(): void {
     this.#wanted?.();
     this.#wanted = null;
+    if (this.#isOver) this.#closeReaders();
   }
 
   #collected(): Uint8Array {
@@ -139,16 +141,31 @@ export class Filling {
   }
 
   #finish(filled: Filled): void {
-    if (this.#isOver) return;
     this.#isOver = true;
     this.#chunks = [];
-    this.#release();
-    if (!this.#isPassing) this.ended(filled);
-    for (const reader of this.#readers) {
-      if (filled.kind === "cut") reader.error(filled.error);
-      else reader.close();
+    if (filled.kind === "cut") {
+      for (const reader of this.#readers) reader.error(filled.error);
+      this.#readers.clear();
     }
-    this.#readers.clear();
+    if (this.#isCaughtUp()) this.#release();
+    // First the store, then the readers: whoever has seen the end finds it stored.
+    if (!this.#isPassing) this.ended(filled);
+    this.#closeReaders();
+  }
+
+  /** What slow readers have before them stays reserved until they have taken it. */
+  #closeReaders(): void {
+    for (const reader of this.#readers) {
+      if ((reader.desiredSize ?? 1) <= 0) continue;
+      reader.close();
+      this.#readers.delete(reader);
+    }
+    if (this.#readers.size === 0) this.#release();
+  }
+
+  #isCaughtUp(): boolean {
+    for (const reader of this.#readers) if ((reader.desiredSize ?? 1) <= 0) return false;
+    return true;
   }
 
   #release(): void {

@@ -1,5 +1,6 @@
 // One request to the upstream that others may wait for. It lands when it is known what they can have of it: the stored
-// answer, its body while it still grows, or nothing (then each asks for itself).
+// answer, its body while it still grows, or nothing (then each asks for itself). It ends when nothing of it can be stored
+// any more; until then it can be made void.
 
 import type { Entry, StoredHead } from "./entry.ts";
 import type { Filling } from "./filling.ts";
@@ -9,46 +10,55 @@ export type Landed =
   | { readonly kind: "growing"; readonly head: StoredHead; readonly filling: Filling }
   | { readonly kind: "nothing" };
 
-/** A body of unknown length is waited for until it is known to fit, but not longer than that after its head. */
-const PATIENCE_MS = 5_000;
+export interface FlightOwner {
+  /** There is nothing to wait for. */
+  landedWithout(flight: Flight): void;
+  ended(flight: Flight): void;
+}
 
 export class Flight {
   /** What others can have; rejects when the upstream failed. */
   readonly landed: Promise<Landed>;
   /** Its URL was invalidated meanwhile: what it brings may be from before, and is not stored. */
   isVoid = false;
-  readonly #land: (landed: Landed) => void;
-  readonly #fail: (error: unknown) => void;
+  /** Its body is still on its way. */
+  isFilling = false;
+  readonly #resolve: (landed: Landed) => void;
+  readonly #reject: (error: unknown) => void;
   #timer: Timer | null = null;
 
-  /** @param over called once it need not be waited for any more */
-  constructor(readonly key: string, private readonly over: (flight: Flight) => void) {
+  /** @param id under which others may join; null for none */
+  constructor(readonly key: string, readonly id: string | null, private readonly owner: FlightOwner) {
     const { promise, resolve, reject } = Promise.withResolvers<Landed>();
     this.landed = promise;
-    this.#land = resolve;
-    this.#fail = reject;
+    this.#resolve = resolve;
+    this.#reject = reject;
     promise.catch(() => {}); // Often nobody waits; who asked is told by its own promise.
   }
 
-  /** Others can have this from now on; a growing body until {@link end}. */
   land(landed: Landed): void {
-    this.#land(landed);
-    if (landed.kind !== "growing") this.end();
+    this.#resolve(landed);
+    this.#stopTimer();
+    if (landed.kind === "nothing") this.owner.landedWithout(this);
   }
 
-  fail(error: unknown): void {
-    this.#fail(error);
-    this.end();
-  }
-
-  /** The head is there, and the body has no known length. */
-  awaitBody(): void {
-    this.#timer = setTimeout(() => this.land({ kind: "nothing" }), PATIENCE_MS).unref();
+  /** The head is there, and the body has no known length: others wait for its end, but not for ever. */
+  awaitBody(patienceMs: number): void {
+    this.#timer = setTimeout(() => this.land({ kind: "nothing" }), patienceMs).unref();
   }
 
   end(): void {
+    this.#stopTimer();
+    this.owner.ended(this);
+  }
+
+  fail(error: unknown): void {
+    this.#reject(error);
+    this.end();
+  }
+
+  #stopTimer(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    this.over(this);
   }
 }

@@ -90,8 +90,8 @@ class CompressedPassage {
     this.compressor.resume();
   }
 
-  cancel(reason: unknown): Promise<void> | undefined {
-    return this.#end() ? this.source.cancel(reason) : undefined;
+  cancel(reason: unknown): void {
+    if (this.#end()) this.#leave(reason);
   }
 
   /** Chunk by chunk: the next one is asked for while this one is compressed, and no third one before that is done. */
@@ -126,8 +126,12 @@ class CompressedPassage {
   #fail(cause: unknown): void {
     if (!this.#end()) return;
     this.#controller.error(cause);
+    this.#leave(cause);
+  }
+
+  #leave(reason: unknown): void {
     // It may be the source that failed; then there is nothing left to cancel.
-    this.source.cancel(cause).catch(() => undefined);
+    this.source.cancel(reason).catch(() => undefined);
   }
 
   /** @returns false when it was over already */

@@ -14,9 +14,9 @@ const ENCODED_TWICE = /%(?:2e|2f|5c|00)/i;
  * @throws RouteError not_found
  */
 export function fileNames(path: string): readonly string[] {
+  if (!path.startsWith("/")) throw new RouteError("not_found", "a path that does not begin with a slash");
   const segments = (path.endsWith("/") ? path.slice(0, -1) : path).split("/");
-  if (segments.shift() !== "") throw new RouteError("not_found", "a path that does not begin with a slash");
-  return segments.map(fileName);
+  return segments.slice(1).map(fileName);
 }
 
 function fileName(segment: string, index: number): string {

@@ -49,6 +49,7 @@ export class FileRoot {
   }
 }
 
+/** On a thread: the last close of a long file that was removed waits for the disk. It was only read: there is nothing to lose by a failure. */
 export function closeFile(file: OpenFile): void {
   close(file.fd, () => undefined);
 }

@@ -46,10 +46,10 @@ export class Servers {
     const ca = this.#ca = readCa(service.name, trust, servers);
     // Until names are resolved, a name is one server, and the system's resolver finds it.
     this.#members = servers.map((server) => [serverTarget(service.name, server, trust, ca, null)]);
-    this.balancer = new Balancer(this.#members.flat(), { policy, ejection });
+    const sticky = this.sticky = policy.kind === "sticky" ? new StickyCookie(service.name, policy.cookie, policy.secret) : null;
+    this.balancer = new Balancer(this.#members.flat(), { policy, ejection, ...(sticky === null ? {} : { idOf: (key: string) => sticky.idOf(key) }) });
     this.gate = limits.maxConnections === 0 ? null : new Gate(limits, parts.sweeper);
     this.budget = new RetryBudget(service.retryBudgetPercent);
-    this.sticky = policy.kind === "sticky" ? new StickyCookie(service.name, policy.cookie, policy.secret) : null;
   }
 
   /** Begins to ask: names, and servers how they are. Once: a service that stays goes on. */

@@ -2,7 +2,7 @@
 // gets a Content-Length), a stream otherwise. The stream is pushed into and holds at most HIGH_WATER_BYTES plus one read;
 // then the upstream's socket is paused until the client took some.
 
-import { type BodyEnd, ClientGoneError, type ExchangeWatcher } from "./exchange.ts";
+import { type BodyEnd, ClientGoneError } from "./exchange.ts";
 
 /** Bun takes what is there and keeps it until the client has read it: at 256 KiB that came to 1 MiB a stalled client, at 64 KiB to 0.1 MiB, at no cost in speed. */
 const HIGH_WATER_BYTES = 64 * 1024;
@@ -11,6 +11,12 @@ const HIGH_WATER_BYTES = 64 * 1024;
 const HELD_BYTES = 64 * 1024;
 /** Between two looks at bodies of which hardly any had left. */
 const LOOK_MS = 100;
+
+/** Who is answered. */
+interface Receiver {
+  /** What says whether an answer that was sent whole has left for its client, or its client has; absent: it is nobody's. */
+  delivery?(): () => boolean;
+}
 
 /** A collected body on its way to its client. */
 type Held = { readonly bytes: number; readonly isOver: () => boolean };
@@ -46,14 +52,13 @@ export class BufferBudget {
 
   /**
    * A body goes to its client, and counts until that is over. It need not have been taken: what came whole in one read is there already.
-   * @param watcher of its request
    */
-  hold(bytes: number, watcher: Pick<ExchangeWatcher, "delivery">): void {
-    if (bytes < HELD_BYTES || watcher.delivery === undefined) return;
-    this.#used += bytes;
-    this.#held.add({ bytes, isOver: watcher.delivery() });
+  hold(bytes: number, receiver: Receiver): void {
+    if (bytes < HELD_BYTES || receiver.delivery === undefined) return;
     // Nobody may ask for room for a long time, and what is over should not be kept.
     if (this.now() >= this.#lookAtMs + LOOK_MS) this.#look();
+    this.#used += bytes;
+    this.#held.add({ bytes, isOver: receiver.delivery() });
   }
 
   #look(): void {

@@ -103,6 +103,13 @@ describe("address watch", () => {
     expect(rig.changes).toEqual([["a"]]);
   });
 
+  test("an answer that comes after its time, but before the next question, is too late as well", async () => {
+    const rig = new Rig();
+    rig.sweeper.pass(10_000);
+    await rig.answer(["late"]);
+    expect([rig.failures.length, rig.changes, rig.next()]).toEqual([1, [], 1_000]);
+  });
+
   test("a resolver that throws on the spot is a failure", async () => {
     const sweeper = new ManualSweeper();
     const failures: string[] = [];

@@ -59,7 +59,7 @@ class Model {
 
 const key = fc.constantFrom<string>("a", "b", "c", "d");
 const step = fc.oneof(
-  { arbitrary: fc.record({ kind: fc.constant("failed" as const), key }), weight: 4 },
+  { arbitrary: fc.record({ kind: fc.constant("failed" as const), key, times: fc.integer({ min: 1, max: 4 }) }), weight: 4 },
   { arbitrary: fc.record({ kind: fc.constantFrom("succeeded" as const, "began" as const, "ended" as const, "healthy" as const, "unhealthy" as const), key }), weight: 3 },
   { arbitrary: fc.record({ kind: fc.constant("pass" as const), ms: fc.constantFrom(1, 1000, 4999, 9999, 10_000, 20_000) }), weight: 2 },
   { arbitrary: fc.record({ kind: fc.constant("update" as const), keys: fc.uniqueArray(key, { minLength: 1 }) }), weight: 1 },
@@ -82,8 +82,11 @@ test("whatever happens, those serve that the plain model says, and what is under
         return of.report(key, kind === "healthy");
       }
       if (kind === "failed" || kind === "succeeded") {
-        model[kind](key);
-        return of[kind](member);
+        for (let count = 0; count < (step.kind === "failed" ? step.times : 1); count++) {
+          model[kind](key);
+          of[kind](member);
+        }
+        return;
       }
       // Only members get requests, and only what began can end.
       if (kind === "began" ? !model.states.has(key) : model.open(key) === 0) return;

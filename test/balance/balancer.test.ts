@@ -79,6 +79,15 @@ describe.each(POLICIES.map((policy) => [policy.kind, policy] as const))("balance
     of.report("c", true);
     expect(new Set(asked.map((key) => of.choose(key)?.key))).toEqual(new Set(["c"]));
   });
+
+  test("leads keys to where they always led when nobody is healthy", () => {
+    if (policy.kind !== "hash" && policy.kind !== "sticky") return;
+    const of = balancer(members(1, 1, 1), { policy, idOf });
+    const asked = ["id of c", "id of a", "id of b", "id of c"];
+    const before = asked.map((key) => of.choose(key)?.key);
+    for (const key of ["a", "b", "c"]) of.report(key, false);
+    expect(asked.map((key) => of.choose(key)?.key)).toEqual(before);
+  });
 });
 
 describe("sticky", () => {
@@ -207,6 +216,18 @@ describe("ejection", () => {
     expect(serving(of)).toBe("abc");
   });
 
+  test("each returns at its own time", () => {
+    const { of, clock, fail } = clocked();
+    fail("a", 3);
+    clock.ms += 4_000;
+    fail("b", 3);
+    expect([ejected(of), serving(of)]).toEqual([{ a: 6_000, b: 10_000 }, "c"]);
+    clock.ms += 6_000;
+    expect(serving(of)).toBe("ac");
+    clock.ms += 4_000;
+    expect(serving(of)).toBe("abc");
+  });
+
   test("good answers to health checks don't end it", () => {
     const { of, clock, fail } = clocked();
     fail("b", 3);
@@ -295,6 +316,14 @@ describe("update", () => {
     expect(of.states().map(({ key }) => key)).toEqual(["a"]);
     of.update(list);
     expect(of.states()[1]).toEqual({ key: "b", weight: 1, inFlight: 0, isHealthy: true, ejectedForMs: 0, requests: 0, failures: 0 });
+  });
+
+  test("what ends without having begun is not counted", () => {
+    const [a, b] = members(1, 1) as [Member, Member];
+    const of = balancer([a, b]);
+    of.ended(a);
+    of.began(a);
+    expect(of.states().map(({ inFlight }) => inFlight)).toEqual([1, 0]);
   });
 
   test("the first of two with the same key counts", () => {

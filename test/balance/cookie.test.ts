@@ -5,7 +5,7 @@ describe("cookie", () => {
   test.each([
     ["id=1", "1"], ["a=2; id=1", "1"], ["id=1; a=2", "1"], ["a=2;id=1", "1"], ["  id = 1  ; a=2", "1"], ["\tid=1", "1"],
     ["id=1; id=2", "1"], ["id=a=b==", "a=b=="], ['id="1"', '"1"'], ["id=1;", "1"], [";;; id=1", "1"],
-    ["", null], ["id", null], ["id=", null], ["id= ", null], ["ID=1", null], ["xid=1", null], ["id2=1", null], ["=id", null], ["=1; id", null],
+    ["", null], ["id", null], ["idx", null], ["x; idx", null], ["id=", null], ["id= ", null], ["ID=1", null], ["xid=1", null], ["id2=1", null], ["=id", null], ["=1; id", null],
     ["a=id=1", null], ["a=1, id=1", null], ['a="; id=1', "1"], ["a; id=1", "1"],
   ])("%j → %j", (header, value) => {
     expect(cookieValue(header, "id")).toBe(value);

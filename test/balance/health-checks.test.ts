@@ -154,6 +154,20 @@ describe("health checks", () => {
     expect(rig.changes).toEqual(["a unhealthy: status 500"]);
   });
 
+  test("the member as it is now is asked", async () => {
+    const sweeper = new ManualSweeper();
+    const asked: number[] = [];
+    const checks = new HealthChecks(make(1), {
+      settings: SETTINGS, sweeper, now: sweeper.now, random: () => 0.5, balancer: { report: () => {} }, changed: () => {},
+      probe: async ({ weight }) => { asked.push(weight); return { status: 200 }; },
+    });
+    await settled();
+    checks.update(make(7));
+    sweeper.pass(10_000);
+    expect(asked).toEqual([1, 7]);
+    checks.close();
+  });
+
   test("a member that went and came back starts anew, and its old answer is not heard", async () => {
     const rig = new Rig(make(1), { unhealthyAfter: 1 });
     rig.checks.update([]);

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { smoothly } from "../../src/balance/in-turn.ts";
+import { Standing } from "../../src/balance/standing.ts";
 import { balancer, members, picks, tally } from "./members.ts";
 
 const weights = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 12 });
@@ -64,6 +66,18 @@ describe("round-robin", () => {
     const counts = tally(picks(of, 200));
     expect(Math.abs((counts.d ?? 0) - 100)).toBeLessThanOrEqual(10);
     expect(Math.abs((counts.b ?? 0) - 70)).toBeLessThanOrEqual(10);
+  });
+
+  test("what a member is owed stays within about a round, whoever comes and goes", () => {
+    const candidates = fc.array(fc.uniqueArray(fc.nat({ max: 5 }), { minLength: 1 }), { minLength: 1, maxLength: 20 });
+    fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 6, maxLength: 6 }), candidates, (weights, candidates) => {
+      const standings = members(...weights).map((member) => new Standing(member));
+      const round = weights.reduce((sum, weight) => sum + weight, 0);
+      for (let repeat = 0; repeat < 50; repeat++) {
+        for (const indexes of candidates) smoothly(indexes.map((index) => standings[index] as Standing<{ key: string; weight: number }>), new Set(), null);
+      }
+      for (const { turn } of standings) expect(Math.abs(turn)).toBeLessThanOrEqual(round);
+    }));
   });
 
   test("changes after every few requests don't favor the first member", () => {

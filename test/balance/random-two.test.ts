@@ -17,6 +17,15 @@ describe("random-two", () => {
     expect(of.choose(null)?.key).toBe("d");
   });
 
+  test("a heavy member is less busy with two than a light one with one", () => {
+    const [heavy, light] = members(3, 1) as [{ key: string; weight: number }, { key: string; weight: number }];
+    const of = balancer([heavy, light], { policy, random: drawing(0.9, 0, 0.1, 0) });
+    of.began(heavy);
+    of.began(heavy);
+    of.began(light);
+    expect([of.choose(null)?.key, of.choose(null)?.key]).toEqual(["a", "a"]);
+  });
+
   test("two different members are drawn, whatever the numbers are", () => {
     const number = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
     fc.assert(fc.property(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 2, maxLength: 8 }), number, number, (weights, first, second) => {

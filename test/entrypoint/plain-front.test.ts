@@ -36,8 +36,9 @@ class Rig {
     const parsed = parseSettings(config, "routes.yaml", { env: {}, httpListen: "127.0.0.1:0", readResolvConf: () => "nameserver 127.0.0.1\n" });
     if (!("settings" in parsed)) throw new Error(JSON.stringify(parsed.mistakes));
     const settings = { ...parsed.settings, limits: { ...parsed.settings.limits, ...limits }, proxyProtocol };
-    this.#snapshot = new Snapshot(settings, TokenFront.empty(), this.sweeper);
-    this.proxy = new Proxy(this.#snapshot, new Log("json", { write: (_text, done) => queueMicrotask(done), writeSync() {} }), this.sweeper, IDLE_TIMEOUT_S);
+    const log = new Log("json", { write: (_text, done) => queueMicrotask(done), writeSync() {} });
+    this.#snapshot = new Snapshot(settings, TokenFront.empty(), this.sweeper, log);
+    this.proxy = new Proxy(this.#snapshot, log, this.sweeper, IDLE_TIMEOUT_S);
     this.admission = Admission.of(settings, { record: (message, fields) => this.said.push({ message, ...fields }) });
     this.http = new HttpEntrypoint(settings.http, settings, this.proxy, this.admission, this.sweeper);
   }
@@ -57,7 +58,7 @@ class Rig {
   }
 
   /** Whom the pod was told of last. */
-  get client_(): string | undefined {
+  get toldOf(): string | undefined {
     return this.pod.seen.at(-1)?.headers["x-forwarded-for"]?.[0];
   }
 
@@ -82,14 +83,14 @@ describe("plain HTTP", () => {
   test("without limits is Bun.serve bound to the address itself", async () => {
     expect(start().admission).toBeNull();
     expect((await rig.ask()).status).toBe(200);
-    expect(rig.client_).toBe("127.0.0.1");
+    expect(rig.toldOf).toBe("127.0.0.1");
   });
 
   describe("with a limit on connections", () => {
     test("serves as before, and knows the client's address", async () => {
       start({ limits: { connections: 10 } });
       const client = await rig.ask();
-      expect([client.status, rig.client_]).toEqual([200, "127.0.0.1"]);
+      expect([client.status, rig.toldOf]).toEqual([200, "127.0.0.1"]);
       client.text = "";
       client.write(GET("/again"));
       await client.until(() => client.body.endsWith("}"));
@@ -201,7 +202,7 @@ describe("plain HTTP", () => {
     ])("the client is who the header says: %s", async (_what, header, client) => {
       start(trusting);
       expect((await rig.ask(header)).status).toBe(200);
-      expect(rig.client_).toBe(client);
+      expect(rig.toldOf).toBe(client);
     });
 
     test("the header may come a byte at a time", async () => {
@@ -213,7 +214,7 @@ describe("plain HTTP", () => {
         await new Promise((resolve) => setImmediate(resolve));
       }
       await client.until(() => client.body.endsWith("}"));
-      expect(rig.client_).toBe("203.0.113.9");
+      expect(rig.toldOf).toBe("203.0.113.9");
     });
 
     test.each<[string, string | Buffer]>([
@@ -264,7 +265,7 @@ describe("plain HTTP", () => {
       const config = `defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nfrontend f\n bind 127.0.0.1:0\n default_backend b\nbackend b\n server s 127.0.0.1:${rig.http.port} ${option}\n`;
       await throughHaproxy(config, async (port) => {
         expect((await RawClient.ask(port, "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n")).status).toBe(200);
-        expect(rig.client_).toBe("127.0.0.1");
+        expect(rig.toldOf).toBe("127.0.0.1");
         expect(rig.said).toEqual([]);
       });
     });
@@ -303,7 +304,7 @@ describe("plain HTTP", () => {
     test("requests without one are served, with the peer's own address", async () => {
       start(elsewhere);
       expect((await rig.ask()).status).toBe(200);
-      expect(rig.client_).toBe("127.0.0.1");
+      expect(rig.toldOf).toBe("127.0.0.1");
     });
   });
 });

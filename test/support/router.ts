@@ -26,7 +26,8 @@ export type RouterOptions = {
 };
 
 export class TestRouter {
-  private constructor(readonly app: App, readonly log: MemorySink, readonly directory: string, readonly keys: ReturnType<typeof generateKeys>) {}
+  private constructor(readonly app: App, readonly log: MemorySink, readonly directory: string, readonly keys: ReturnType<typeof generateKeys>,
+    private readonly load: (config: string | undefined) => ReturnType<typeof loadSettings>, private config: string | undefined) {}
 
   static async start(options: RouterOptions = {}): Promise<TestRouter> {
     const keys = (sharedKeys ??= generateKeys(2048));
@@ -42,14 +43,21 @@ export class TestRouter {
       ROUTE_DIAL_TIMEOUT: "200ms",
       ...options.env,
     };
-    const settings = await loadSettings({
+    const load = (config: string | undefined): ReturnType<typeof loadSettings> => loadSettings({
       env, httpListen: "127.0.0.1:0", allowTargets: [...(options.allowTargets ?? ["127.0.1.0/24"])],
-      ...(options.config === undefined ? {} : { file: file("routes.yaml", options.config) }),
+      ...(config === undefined ? {} : { file: file("routes.yaml", config) }),
     });
+    const settings = await load(options.config);
     const log = new MemorySink();
     const app = new App(settings, { log: new Log("json", log) });
     await app.start();
-    return new TestRouter(app, log, directory, keys);
+    return new TestRouter(app, log, directory, keys, load, options.config);
+  }
+
+  /** Serves a changed configuration. */
+  async reload(change: (config: string) => string): Promise<void> {
+    this.config = change(this.config ?? "");
+    await this.app.apply(await this.load(this.config));
   }
 
   get port(): number {
