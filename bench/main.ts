@@ -13,12 +13,13 @@ import { consoles } from "./scenarios/consoles.ts";
 import { firstSeenTokens } from "./scenarios/first-seen-tokens.ts";
 import { passthrough } from "./scenarios/passthrough.ts";
 import { registry } from "./scenarios/registry.ts";
+import { slowClients } from "./scenarios/slow-clients.ts";
 import { start } from "./scenarios/start.ts";
 import { tls } from "./scenarios/tls.ts";
 import { transfer } from "./scenarios/transfer.ts";
 import { websocket } from "./scenarios/websocket.ts";
 
-const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, start];
+const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, slowClients, start];
 
 const FLAGS = ["--quick", "--tiny", "--from-source", "--help"];
 

@@ -6,7 +6,7 @@ import { dirname, join, normalize } from "node:path";
 
 const SRC = join(import.meta.dir, "..", "src");
 const LEVEL: Record<string, number> = {
-  lib: 0, config: 2, router: 2, token: 2, upstream: 2, viewer: 2, registry: 2, tls: 2, certificate: 2, acme: 2, dns: 2, metrics: 2, proxy: 3, entrypoint: 4, admin: 4, zbus: 4, demo: 6, cli: 7,
+  lib: 0, config: 2, router: 2, token: 2, upstream: 2, viewer: 2, registry: 2, tls: 2, certificate: 2, acme: 2, dns: 2, metrics: 2, balance: 2, cache: 2, compression: 2, files: 2, limits: 2, proxy: 3, entrypoint: 4, admin: 4, zbus: 4, demo: 6, cli: 7,
 };
 const ROOT_LEVEL: Record<string, number> = { "certificates.ts": 5, "front.ts": 5, "app.ts": 5, "websocket-proxy.ts": 6, "websocket-proxy-worker.ts": 7, "index.ts": 8, "main.ts": 8 };
 

@@ -10,7 +10,7 @@ const NONE: Directives = new Map();
 const DIRECTIVE = /[\s,]*([\w!#$%&'*+.^`|~-]*)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?([^,]*)/y;
 
 /** RFC 9111 section 1.2.2: what is larger than that is as large as that. Seconds. */
-const LONGEST_S = 2 ** 31;
+export const LONGEST_S = 2 ** 31;
 
 /** @param value all lines of the field, joined by commas */
 export function parseDirectives(value: string | undefined): Directives {

@@ -4,7 +4,7 @@
 // 9111 does: the age, must-revalidate, and everything about a stored answer from then on, which `reuse.ts` decides.
 
 import CachePolicy from "http-cache-semantics";
-import { type Directives, fieldNames, parseDirectives, seconds } from "./directives.ts";
+import { type Directives, fieldNames, LONGEST_S, parseDirectives, seconds } from "./directives.ts";
 import type { HeaderPairs } from "./exchange.ts";
 import { first, joined } from "./fields.ts";
 import { parseHttpDate } from "./http-date.ts";
@@ -131,6 +131,6 @@ function initialAge(headers: HeaderPairs, dateMs: number, { requestMs, responseM
   const given = joined(headers, "age");
   // An Age that cannot be read, or two of them, come from a cache that is broken or from two that do not know of each
   // other. Section 5.1 would use the first or none; here it is taken for stale (section 4.2.1), which is never wrong.
-  const ageMs = given === undefined ? 0 : /^\d+$/.test(given) ? Number(given) * 1000 : lifetimeMs;
+  const ageMs = given === undefined ? 0 : /^\d+$/.test(given) ? Math.min(Number(given), LONGEST_S) * 1000 : lifetimeMs;
   return Math.max(apparentMs, ageMs + responseMs - requestMs);
 }

@@ -1,6 +1,6 @@
 // Media types by file name, as IANA registers them. Text says that it is UTF-8: what else would somebody deploy.
 
-const TEXT = ";charset=utf-8";
+const TEXT = "; charset=utf-8";
 
 /** By extension; `true`: text or the like, which may lie there compressed as well. */
 const TYPES: ReadonlyMap<string, readonly [type: string, isCompressible: boolean]> = new Map([

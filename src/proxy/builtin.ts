@@ -34,7 +34,12 @@ export async function answerBuiltin(answer: Exclude<Answer, FilesAnswer>, match:
 /** A file; which one, the path says as it would go upstream. @throws RouteError not_found, method_not_allowed, unavailable */
 export async function answerFromDirectory({ root, fallback }: FilesAnswer, match: Match, { method, path, query, headers }: ClientRequest): Promise<FileAnswer> {
   if (root === null) throw new RouteError("not_found", "no webroot is configured");
-  return answerFile(root, { fallback }, { method, path: upstreamTarget(match, path, ""), query, headers });
+  const filePath = upstreamTarget(match, path, "");
+  // What is left of "/docs" without its prefix is "/", whose page has links that are right below "/docs/" only.
+  if (match.route.rewrite.kind === "strip" && filePath.endsWith("/") && !path.endsWith("/")) {
+    throw new RouteError("moved", "a directory without its slash", { location: `./${path.slice(path.lastIndexOf("/") + 1)}/${query === "" ? "" : `?${query}`}` });
+  }
+  return answerFile(root, { fallback }, { method, path: filePath, query, headers });
 }
 
 /** The page's links are relative to its directory: without the slash they would lead elsewhere. */

@@ -72,7 +72,7 @@ export class Servers {
 
   #keyOf(request: ClientRequest, client: Client): string | null {
     const { policy } = this.service;
-    if (policy.kind === "hash") return hashKey(policy.by, { get: (name) => request.headers[name] ?? null }, client.address);
+    if (policy.kind === "hash") return hashKey(policy.by, request.headers, client.address);
     return this.sticky?.read(request.headers["cookie"]) ?? null;
   }
 

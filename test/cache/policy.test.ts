@@ -72,6 +72,7 @@ const CASES: readonly Case[] = [
   { section: "4.2.2", what: "no guess beside what was said", response: [cc("max-age=5"), ["last-modified", at(-1000)]], fresh: 5 },
   { section: "4.2.3", what: "an Age is part of the life", response: [cc("max-age=60"), ["age", "20"]], fresh: 40 },
   { section: "4.2.3", what: "an Age beyond the life", response: [cc("max-age=60"), ["age", "7200"]], fresh: 60 - 7200 },
+  { section: "1.2.2", what: "an Age beyond all numbers", response: [cc("max-age=60"), ["age", "9".repeat(400)]], fresh: 60 - 2 ** 31 },
   { section: "4.2.3", what: "a Date in the past is an age", response: [cc("max-age=60"), ["date", at(-20)]], fresh: 40 },
   { section: "4.2.3", what: "the larger of Age and Date", response: [cc("max-age=60"), ["date", at(-20)], ["age", "30"]], fresh: 30 },
   { section: "4.2.3", what: "a Date in the future is none", response: [cc("max-age=60"), ["date", at(20)]], fresh: 60 },

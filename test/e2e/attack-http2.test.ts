@@ -10,7 +10,7 @@ import { CertificateDirectory } from "../support/https-files.ts";
 import { type Field, FRAME, frame, H2Client, headers } from "../support/https-h2.ts";
 import { type Recorded, type RecordedConnection, Recorder, valuesOf } from "../support/recorder.ts";
 import { RecordingRouter } from "../support/recording-router.ts";
-import { ServeProcess } from "../support/ws-client.ts";
+import { ServeProcess, settled } from "../support/ws-client.ts";
 
 const MIB = 1024 ** 2;
 const END_STREAM = 1;
@@ -175,7 +175,7 @@ describe.skipIf(!HAS_OPENSSL)("a flood costs the process little, and its connect
       const used = await growth(async () => {
         for (let stream = 0; stream < stalled.streamLimit; stream += 1) stalled.get("/big");
         await eventually("all of them upstream", () => upstream.requests.length, (count) => count >= stalled.streamLimit);
-        await Bun.sleep(2000); // as long as it grows, were it not held back
+        await settled(() => upstream.sentBytes);
       });
       stalled.close();
       await eventually("the end upstream", () => [...upstream.connections].filter((connection) => connection.isUnsent).length, (open) => open === 0);

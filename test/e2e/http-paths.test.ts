@@ -137,12 +137,12 @@ describe("files below the webroot", () => {
 
   const SERVED: ReadonlyArray<readonly [path: string, body: string, type: string]> = [
     ["/.well-known/acme-challenge/token-_1", "token.thumbprint", "text/plain; charset=utf-8"],
-    ["/.well-known/security.txt", "Contact: x", "text/plain;charset=utf-8"],
-    ["/.well-known/a%20b.json", "{}", "application/json;charset=utf-8"],
+    ["/.well-known/security.txt", "Contact: x", "text/plain; charset=utf-8"],
+    ["/.well-known/a%20b.json", "{}", "application/json; charset=utf-8"],
     ["/.well-known/inside", "Contact: x", "text/plain; charset=utf-8"],
     ["/.well-known/empty", "", "text/plain; charset=utf-8"],
-    ["/.well-known/acme-challenge/../security.txt", "Contact: x", "text/plain;charset=utf-8"],
-    ["/.well-known/security.txt?x=../y", "Contact: x", "text/plain;charset=utf-8"],
+    ["/.well-known/acme-challenge/../security.txt", "Contact: x", "text/plain; charset=utf-8"],
+    ["/.well-known/security.txt?x=../y", "Contact: x", "text/plain; charset=utf-8"],
   ];
   test.each(SERVED)("%s is served", async (path, body, type) => {
     const answer = await ask(web.port, head("GET", path));

@@ -54,7 +54,7 @@ describe("a file", () => {
   test("is sent with its type, its length and its validators", async () => {
     const seen = await site.get("/a.txt");
     expect([seen.status, seen.text, seen.contentLength]).toEqual([200, "0123456789", 10]);
-    expect(seen.headers).toEqual({ etag: expect.stringMatching(/^"[\w-]+"$/), "last-modified": MODIFIED, vary: "Accept-Encoding", "content-type": "text/plain;charset=utf-8", "accept-ranges": "bytes" });
+    expect(seen.headers).toEqual({ etag: expect.stringMatching(/^"[\w-]+"$/), "last-modified": MODIFIED, vary: "Accept-Encoding", "content-type": "text/plain; charset=utf-8", "accept-ranges": "bytes" });
   });
 
   test.each([
@@ -222,7 +222,7 @@ describe("a fallback", () => {
   const fallback = "index.html";
 
   test.each(["/app/route", "/nothing", "/nothing.js", "/a.txt/x", "/plain", "/plain/", "/users/100%25", "/deep/er/"])("stands for %s", async (path) => {
-    expect(await site.get(path, {}, { fallback })).toMatchObject({ status: 200, text: "<h1>home</h1>", headers: { "content-type": "text/html;charset=utf-8" } });
+    expect(await site.get(path, {}, { fallback })).toMatchObject({ status: 200, text: "<h1>home</h1>", headers: { "content-type": "text/html; charset=utf-8" } });
   });
 
   test.each(["/.env", "/.nothing", "/..%2fx", "/%2e%2e/x", "/%252e%252e/x", "/x%00", "/%c0%ae/x", "//x", "/outside.txt", "/etc/passwd", "/up/secret.txt", "/fifo.txt", "/loop"])("does not stand for %s", async (path) => {

@@ -43,6 +43,7 @@ export class RecordedConnection {
   flush(): void {
     for (let piece = this.#out.shift(); piece !== undefined; piece = this.#out.shift()) {
       const taken = this.socket.write(piece, 0, piece.length);
+      this.recorder.sentBytes += Math.max(taken, 0);
       if (taken === piece.length) continue;
       if (taken >= 0) this.#out.unshift(piece.subarray(taken));
       return;
@@ -132,6 +133,8 @@ export class Recorder {
   readonly connections = new Set<RecordedConnection>();
   /** Connections so far. */
   accepted = 0;
+  /** Of answers, as the kernel took them. */
+  sentBytes = 0;
   answer: Answering = answerPlainly;
   readonly #listener: Bun.TCPSocketListener<RecordedConnection>;
 

@@ -1,0 +1,136 @@
+// Thousands of slow clients beside normal ones: what a normal request takes meanwhile, what memory they cost, and that every one of
+// them is cut when its time is over. Heads that never end, bodies that drip, and clients that read nothing of an answer.
+
+import { freeDesktopAddress, freePort, type Lab, type Program } from "../lab/lab.ts";
+import { growthBytes, openFilesLimit } from "../lab/process-stats.ts";
+import { type Report, text } from "../lab/report.ts";
+import type { Bench, Scenario, Server } from "../lab/scenario.ts";
+import { median, ratios } from "../lab/statistics.ts";
+import type { HttpClientCalls, PacedResult } from "../programs/http-client.ts";
+import type { HttpPodCalls } from "../programs/http-pod.ts";
+import type { SlowClientCalls, SlowKind } from "../programs/slow-clients.ts";
+
+const SIZES = {
+  full: { clients: 5000, seconds: 8, rounds: 3 },
+  quick: { clients: 2000, seconds: 4, rounds: 1 },
+  tiny: { clients: 20, seconds: 0.2, rounds: 1 },
+};
+
+const QUICK_PORT = 29786;
+const SLOW_PORT = 29783;
+/** A few hundred people at their desktops. */
+const RATE = 500;
+const CONNECTIONS = 32;
+/** Too long to be collected. */
+const LONG_ANSWER_BYTES = 64 * 1024 * 1024;
+/** A second; high, so that a bench need not wait for minutes. */
+const MINIMUM_RATE = "1MiB";
+
+/**
+ * When the last one should be gone, s: what Bun allows a head; ten seconds and the next drip for a body; ten, and four for what the
+ * kernel holds, for a reader. And a little.
+ */
+const LIMITS_S: Readonly<Record<SlowKind, number>> = { heads: 16, bodies: 20, readers: 20 };
+
+/** Of one slow client, connections of all ends included. */
+const FILES = { direct: 2, counted: 4 } as const;
+const OTHER_FILES = 500;
+
+export const slowClients: Scenario = {
+  name: "slow-clients",
+  summary: "thousands of slow heads, bodies and readers: the p99 of others, memory, and when they are cut",
+  run: runSlowClients,
+};
+
+type Kind = keyof typeof FILES;
+
+type Run = {
+  readonly server: Server; readonly clients: number; readonly seconds: number; readonly rounds: number;
+  readonly paced: Program<HttpClientCalls>; readonly slow: Program<SlowClientCalls>; readonly report: Report;
+};
+
+async function runSlowClients({ size, command, lab, report }: Bench): Promise<void> {
+  const { clients: wanted, seconds, rounds } = SIZES[size];
+  report.heading(`slow clients: ${text(wanted)} of each kind beside ${RATE} requests/s`);
+  const host = await freeDesktopAddress();
+  await lab.program<HttpPodCalls>("http-pod.ts").call("listen", { host, port: QUICK_PORT, body: JSON.stringify({ data: "x".repeat(280) }) });
+  await lab.program<SlowClientCalls>("slow-clients.ts").call("listen", { host, port: SLOW_PORT, bytes: LONG_ANSWER_BYTES });
+  const paced = lab.program<HttpClientCalls>("http-client.ts");
+  const slow = lab.program<SlowClientCalls>("slow-clients.ts");
+  for (const kind of ["direct", "counted"] as const) {
+    const clients = Math.min(wanted, Math.floor((openFilesLimit() - OTHER_FILES) / FILES[kind]));
+    if (clients < wanted) report.note(`${kind}: ${text(clients)} instead of ${text(wanted)}: no more open files are allowed (ulimit -Hn)`);
+    const server = await start(lab, command, kind, host);
+    for (const attack of ["heads", "bodies", "readers"] as const) await measure({ server, clients, seconds, rounds, paced, slow, report }, attack);
+  }
+}
+
+/** @param kind counted: connections are limited, which puts a listener of ours before Bun.serve */
+async function start(lab: Lab, command: readonly string[], kind: Kind, host: string): Promise<Server> {
+  const port = await freePort();
+  const config = lab.write(`${kind}.yaml`, `
+limits: { minimumRate: ${MINIMUM_RATE}, connections: ${kind === "counted" ? 50_000 : 0} }
+services: { quick: { url: "http://${host}:${QUICK_PORT}" }, slow: { url: "http://${host}:${SLOW_PORT}" } }
+routes: [{ path: /quick, service: quick }, { path: /slow, service: slow }]
+`);
+  const log = lab.path(`${kind}.log`);
+  const running = lab.spawn("route-gateway", [...command, "serve", "--config", config, "--http", `127.0.0.1:${port}`], { stdout: log });
+  await running.untilListening("127.0.0.1", port);
+  return { name: kind, pid: running.pid, port, log };
+}
+
+async function measure(run: Run, attack: SlowKind): Promise<void> {
+  const { server, clients, seconds, rounds, slow, report } = run;
+  await normalLoad(run, () => Bun.sleep(seconds * 1000));
+  const quiet: PacedResult[] = [];
+  const beside: PacedResult[] = [];
+  const kib: number[] = [];
+  const left: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    quiet.push(await normalLoad(run, () => Bun.sleep(seconds * 1000)));
+    const startedMs = performance.now();
+    let held = 0;
+    const growth = await growthBytes(server.pid, async () => {
+      held = await slow.call("hold", { port: server.port, kind: attack, count: clients });
+      beside.push(await normalLoad(run, () => Bun.sleep(seconds * 1000)));
+      left.push(await untilCut(slow, attack, startedMs));
+    });
+    kib.push(growth / clients / 1024);
+    if (held < clients) report.fail(`${attack}, ${server.name}: ${text(held)} of ${text(clients)} slow clients came in`);
+    await slow.call("letGo", undefined);
+  }
+  describe(run, attack, { quiet, beside, kib, left });
+}
+
+/** @returns how many are still there when all should be gone */
+async function untilCut(slow: Program<SlowClientCalls>, attack: SlowKind, startedMs: number): Promise<number> {
+  const limitMs = startedMs + LIMITS_S[attack] * 1000;
+  // A reader that looked earlier would be reading.
+  if (attack === "readers") await Bun.sleep(Math.max(0, limitMs - performance.now() - 2000));
+  for (;;) {
+    const left = await slow.call("connected", { looks: attack === "readers" });
+    if (left === 0 || performance.now() > limitMs) return left;
+    await Bun.sleep(200);
+  }
+}
+
+type Seen = { readonly quiet: readonly PacedResult[]; readonly beside: readonly PacedResult[]; readonly kib: readonly number[]; readonly left: readonly number[] };
+
+function describe({ server, clients, report }: Run, attack: SlowKind, { quiet, beside, kib, left }: Seen): void {
+  const what = `slow ${attack}, ${server.name}`;
+  const p99 = (results: readonly PacedResult[]): number[] => results.map(({ p99Ms }) => p99Ms);
+  report.figure(what, p99(beside), " ms p99", [`quiet ${text(median(p99(quiet)))} ms`, `longest ${text(median(beside.map(({ maxMs }) => maxMs)))} ms`, `${text(median(kib))} KiB each`]);
+  report.bound({ what: `${what}: p99 of others beside quiet`, values: ratios(p99(beside), p99(quiet)), unit: " x", limit: { atMost: 2 } });
+  report.bound({ what: `${what}: memory of each`, values: kib, unit: " KiB", limit: { atMost: 256 } });
+  report.bound({ what: `${what}: of ${text(clients)} still connected after ${LIMITS_S[attack]} s`, values: left, unit: "", limit: { atMost: 0 } });
+}
+
+/** How long normal requests take while `work` is done. */
+async function normalLoad({ paced, server: { port }, report }: Run, work: () => Promise<unknown>): Promise<PacedResult> {
+  const load = paced.call("paced", { port, path: "/quick", connections: CONNECTIONS, token: "none", rate: RATE });
+  await work();
+  await paced.call("stop", undefined);
+  const result = await load;
+  if (result.refused > 0) report.fail(`normal load: ${result.refused} of ${result.sent} requests were refused`);
+  return result;
+}
