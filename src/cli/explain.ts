@@ -157,7 +157,7 @@ async function explainTarget(passage: Passage, framing: string, identity: Identi
   if (service.kind !== "fixed" && (service.kind !== "target" || identity?.kind !== "desktop")) {
     throw new RouteError("internal", "a service without its kind of token");
   }
-  const target = service.kind === "fixed" ? firstServer(passage, service, say) : await snapshot.targets.target(service, match, identity as DesktopIdentity, { slow: () => {} });
+  const target = service.kind === "fixed" ? firstServer(passage, service, say) : await snapshot.targets.target(service, match, identity as DesktopIdentity, { slow: () => {}, startedMs: 0 });
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
   sayHead(upstreamHead(passage, target, framing), found?.token ?? "", say);
   return 0;

@@ -17,10 +17,10 @@ export interface Attempts {
   /** @throws RouteError unavailable when there is no server */
   first(): Target;
   /**
-   * The last one failed without a byte of an answer, or with one. Where to go next; null: nowhere, the error stands.
+   * The last one failed without a byte of an answer, or with one. Where to go next, at once or when it has been waited for; null: nowhere, the error stands.
    * @param isRepeatable the request may be sent a second time: it is idempotent, and its body is in hand
    */
-  next(error: Error, isRepeatable: boolean, waiter: Waiter): Target | null | Promise<Target | null>;
+  next(error: Error, isRepeatable: boolean, waiter: Waiter): Target | null | Promise<Target>;
   /** The last one answered. */
   answered(status: number): void;
   /** A cookie that leads the client back to the last one; null: it has it, or needs none. */

@@ -28,9 +28,14 @@ export class DesktopAttempts implements Attempts {
   }
 
   /** Refused connections only: whatever else is wrong does not mend itself by waiting. */
-  next(error: Error, _isRepeatable: boolean, waiter: Waiter): null | Promise<Target | null> {
+  next(error: Error, _isRepeatable: boolean, waiter: Waiter): null | Promise<Target> {
     if (!this.holding.isWorthWaiting(error)) return null;
-    return this.holding.untilListening(this.target, error, this.startedMs, waiter).then(() => this.target);
+    return this.#whenListening(error, waiter);
+  }
+
+  async #whenListening(error: Error, waiter: Waiter): Promise<Target> {
+    await this.holding.untilListening(this.target, error, this.startedMs, waiter);
+    return this.target;
   }
 
   answered(): void {}

@@ -29,8 +29,13 @@ export class Holding {
     return this.#holds.hold({ key: target.key, failure, deadlineMs: startedMs + this.timeoutMs, watcher, attempt: () => this.pool.warm(target) });
   }
 
-  /** Resolves with the name's addresses when it has some. @throws the last failure */
-  untilNamed(name: string, failure: Error, resolve: () => Promise<readonly string[]>, watcher: Waiter): Promise<readonly string[]> {
-    return this.#holds.hold({ key: `name ${name}`, failure, deadlineMs: performance.now() + this.timeoutMs, watcher, attempt: resolve });
+  /** Resolves with the name's addresses when it has some. @param startedMs as above @throws the last failure */
+  untilNamed(name: string, failure: Error, resolve: () => Promise<readonly string[]>, startedMs: number, watcher: Waiter): Promise<readonly string[]> {
+    return this.#holds.hold({ key: `name ${name}`, failure, deadlineMs: startedMs + this.timeoutMs, watcher, attempt: resolve });
+  }
+
+  /** Who still waits is told why not. */
+  close(): void {
+    this.#holds.close();
   }
 }

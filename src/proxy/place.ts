@@ -15,9 +15,14 @@ export class Place {
   enter(waiter: Waiter): null | Promise<void> {
     if (this.gate === null) return null;
     const waiting = this.gate.enter(waiter);
-    if (waiting !== null) return waiting.then(() => { this.#isInside = true; }, rethrow);
+    if (waiting !== null) return this.#waitFor(waiting);
     this.#isInside = true;
     return null;
+  }
+
+  async #waitFor(waiting: Promise<void>): Promise<void> {
+    await waiting.catch(rethrow);
+    this.#isInside = true;
   }
 
   leave(): void {

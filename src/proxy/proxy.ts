@@ -393,7 +393,7 @@ export class Proxy {
       visit.slow(begun);
     };
     const upstream = await dialWebSocket({
-      address: asked.target.address, port: asked.target.port, tls: asked.target.tls, socketPath: asked.target.socketPath, ca: null, head: asked.head.slice(0, -2), protocols: asked.protocols,
+      address: asked.target.address, port: asked.target.port, tls: asked.target.tls, socketPath: asked.target.socketPath, head: asked.head.slice(0, -2), protocols: asked.protocols,
       connectTimeoutMs: settings.upstream.connectTimeoutMs, handshakeTimeoutMs: match.route.readTimeoutMs,
       messageLimitBytes: settings.websocket.messageLimitBytes, readsRefusal: asked.refusal !== null, watcher: { slow },
     }, this.sweeper).finally(() => { if (dial !== null) this.#dials.delete(dial); }).catch((error: unknown) => {

@@ -11,6 +11,9 @@ import type { Waiter } from "./attempts.ts";
 import type { TargetGuard } from "./guard.ts";
 import type { Holding } from "./holding.ts";
 
+/** A request that may have to wait; from when on is counted, `performance.now()`. */
+type RequestWaiter = Waiter & { readonly startedMs: number };
+
 export class TargetResolver {
   /** Targets of addresses that were checked: made once, shared by all requests. */
   readonly #checked = new WeakMap<DesktopIdentity, Map<number, Target>>();
@@ -21,7 +24,7 @@ export class TargetResolver {
    * The pod's service port as an address that passed the guard; synchronous unless a name has to be looked up.
    * @throws RouteError forbidden (guard), bad_gateway (no such name, also after waiting for it), gateway_timeout (name server silent)
    */
-  target(service: TargetService, match: Match, identity: DesktopIdentity, waiter: Waiter): Target | Promise<Target> {
+  target(service: TargetService, match: Match, identity: DesktopIdentity, waiter: RequestWaiter): Target | Promise<Target> {
     const port = service.port === "path" ? this.guard.checkPort(match.pathPort ?? "") : service.port;
     const known = this.#checked.get(identity)?.get(port);
     if (known !== undefined) return known;
@@ -33,7 +36,7 @@ export class TargetResolver {
     return target;
   }
 
-  #byName(name: string, port: number, waiter: Waiter): Target | Promise<Target> {
+  #byName(name: string, port: number, waiter: RequestWaiter): Target | Promise<Target> {
     this.guard.checkName(name);
     let addresses;
     try {
@@ -44,7 +47,7 @@ export class TargetResolver {
     if (!(addresses instanceof Promise)) return this.#choose(addresses, name, port);
     return addresses.catch((error: Error) => {
       if (!this.holding.isWorthWaiting(error)) throw error;
-      return this.holding.untilNamed(name, error, async () => this.names.resolve(name), waiter);
+      return this.holding.untilNamed(name, error, async () => this.names.resolve(name), waiter.startedMs, waiter);
     }).then((found) => this.#choose(found, name, port), rethrow);
   }
 

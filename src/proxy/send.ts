@@ -33,11 +33,19 @@ function attempt(sending: Sending, target: Target): void {
     // A stream may have been read already; unless not a byte was sent, which `next` knows.
     const isRepeatable = isIdempotent(request.method) && !(request.body instanceof ReadableStream);
     const next = sending.isWanted() ? attempts.next(error, isRepeatable, request.watcher) : null;
-    if (next === null) return sending.failed(error);
-    if (!(next instanceof Promise)) return attempt(sending, next);
-    next.then((other) => {
-      if (other === null) sending.failed(error);
-      else attempt(sending, other);
-    }, sending.failed);
+    if (next instanceof Promise) void whenReady(sending, next);
+    else if (next === null) sending.failed(error);
+    else attempt(sending, next);
   });
+}
+
+/** For a target that is waited for. */
+async function whenReady(sending: Sending, waited: Promise<Target>): Promise<void> {
+  let target: Target;
+  try {
+    target = await waited;
+  } catch (error) {
+    return sending.failed(error as Error);
+  }
+  attempt(sending, target);
 }

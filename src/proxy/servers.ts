@@ -94,7 +94,7 @@ export class Servers {
     const fields = { service: this.service.name, name: address.host };
     this.#watches.push(new AddressWatch({
       name: address.host, sweeper: this.parts.sweeper,
-      resolve: (name) => this.parts.names.ask(name),
+      resolve: (name) => this.parts.names.askAnywhere(name),
       changed: (addresses) => {
         this.#members[index] = addresses.map((found) => serverTarget(this.service.name, server, this.service.trust, this.#ca, found));
         this.balancer.update(this.#members.flat());

@@ -80,6 +80,7 @@ export class Snapshot {
   /** Lets go of what the next snapshot did not take over. */
   release(next: Snapshot | null): void {
     this.services.release(next?.services ?? null);
+    if (next === null) this.#holding.close();
     if (next?.cache !== this.cache) void this.cache?.close();
     if (next?.names !== this.names) this.names.close();
     if (next?.pool !== this.pool) this.pool.retire();

@@ -9,6 +9,8 @@ import { TtlCache } from "../lib/ttl-cache.ts";
 const TTL_MAX_MS = 30_000;
 const TTL_MIN_MS = 1_000;
 const TTL_FAILURE_MS = 1_000;
+/** The system's resolver does not say how long its answer is good. */
+const SYSTEM_TTL_S = 5;
 const NAMES = 10_000;
 
 export class NameError extends Error {
@@ -52,22 +54,34 @@ export class NameResolver {
 
   async #resolve(name: string): Promise<readonly string[]> {
     try {
-      const answer = await this.ask(name);
+      const answer = await this.#ask(name);
       this.#cache.set(name, answer.addresses, this.now() + answer.ttlMs, name.length + answer.addresses.length * 40);
       return answer.addresses;
     } catch (thrown) {
-      const error = thrown instanceof NameError ? thrown : new NameError(isTimeout(thrown) ? "timeout" : "not-found", name, { cause: thrown });
+      const error = nameError(thrown, name);
       this.#cache.set(name, error, this.now() + TTL_FAILURE_MS, name.length + 200);
       throw error;
     }
   }
 
-  /** Asked now, whatever is cached: all addresses, and for how long they are good. @throws NameError, or what the system says */
-  async ask(name: string): Promise<Answer> {
-    if (this.#resolver === null) {
-      const found = await withDeadline(lookup(name, { all: true }), this.settings.timeoutMs, name);
-      return answerOf(found.map(({ address }) => ({ address, ttl: 5 })), name);
+  /**
+   * Asked now, whatever is cached: all addresses, and for how long they are good. What the server does not know may be a name of
+   * this machine or of its search domains (`website` in Kubernetes), which only the system's resolver knows.
+   * @throws NameError
+   */
+  async askAnywhere(name: string): Promise<Answer> {
+    try {
+      return await this.#ask(name).catch((error: unknown) => {
+        if (this.#resolver === null || isTimeout(error)) throw error;
+        return this.#askSystem(name);
+      });
+    } catch (thrown) {
+      throw nameError(thrown, name);
     }
+  }
+
+  async #ask(name: string): Promise<Answer> {
+    if (this.#resolver === null) return this.#askSystem(name);
     const resolver = this.#resolver;
     const four = await resolver.resolve4(name, { ttl: true }).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENODATA") return [];
@@ -75,6 +89,15 @@ export class NameResolver {
     });
     return answerOf(four.length > 0 ? four : await resolver.resolve6(name, { ttl: true }), name);
   }
+
+  async #askSystem(name: string): Promise<Answer> {
+    const found = await withDeadline(lookup(name, { all: true }), this.settings.timeoutMs, name);
+    return answerOf(found.map(({ address }) => ({ address, ttl: SYSTEM_TTL_S })), name);
+  }
+}
+
+function nameError(thrown: unknown, name: string): NameError {
+  return thrown instanceof NameError ? thrown : new NameError(isTimeout(thrown) ? "timeout" : "not-found", name, { cause: thrown });
 }
 
 function answerOf(records: ReadonlyArray<{ address: string; ttl: number }>, name: string): Answer {

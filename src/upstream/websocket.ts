@@ -4,7 +4,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
-import type { TargetTls } from "../target.ts";
 import { ChunkedDecoder } from "./chunked.ts";
 import { connect, type ConnectAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
@@ -22,15 +21,7 @@ export class HandshakeRefusedError extends Error {
   }
 }
 
-export type WebSocketDial = {
-  readonly address: string;
-  readonly port: number;
-  /** TLS with this CA (PEM), for the name or address that is dialled; null: what `tls` says. */
-  readonly ca: string | null;
-  /** Absent and null: plain. */
-  readonly tls?: TargetTls | null;
-  /** A Unix socket in place of address and port; absent and null: there is none. */
-  readonly socketPath?: string | null;
+export type WebSocketDial = ConnectAddress & {
   /** The request head up to and including the last header line; the Sec-WebSocket-Key line is added here. */
   readonly head: string;
   readonly connectTimeoutMs: number;
@@ -80,12 +71,8 @@ export function dialWebSocket(request: WebSocketDial, sweeper: Sweeper): Promise
       else upstream.refuse(error);
     });
     request.watcher.slow({ abort: () => { dial.abort(); upstream.abort(); } });
-    if (!dial.isOver) connect(addressOf(request), upstream, HANDLERS, dial);
+    if (!dial.isOver) connect(request, upstream, HANDLERS, dial);
   });
-}
-
-function addressOf({ address, port, ca, tls = null, socketPath = null }: WebSocketDial): ConnectAddress {
-  return { address, port, socketPath, tls: ca === null ? tls : { ca, serverName: address, skipsVerify: false } };
 }
 
 type Handshake = WebSocketDial & {

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { TCPSocketListener } from "bun";
+import { DnsServer, type Records } from "../registry/dns-server.ts";
 import { eventually } from "../support/eventually.ts";
 import { Pod, POD_PORTS } from "../support/pod.ts";
 import { TestRouter } from "../support/router.ts";
@@ -106,6 +107,30 @@ describe("a desktop that does not listen yet", () => {
     const client = await opening;
     expect(terminal.handshakes()).toBe(1);
     client.close();
+  });
+});
+
+describe("a desktop whose name is not known yet", () => {
+  test("is waited for until it has an address", async () => {
+    const records: Record<string, Records[string]> = {};
+    const dns = await DnsServer.start(records);
+    opened.push(dns);
+    const front = await TestRouter.start({ env: { ...env, ROUTE_DIAL_TIMEOUT: "10s", NAMESERVER_RESOLVER: dns.address } });
+    opened.push(front);
+    startPod();
+    const asked = Array.from({ length: 5 }, () => fetch(front.url("/filer/x"), { headers: { authorization: `Bearer ${front.token("pod-1.test")}` } }));
+    await eventually("it was asked for", () => dns.asked.length, (count) => count >= 1);
+    records["pod-1.test"] = [{ type: "A", data: HOST }];
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
+  });
+
+  test("is given up after the time limit: 502", async () => {
+    const dns = await DnsServer.start({});
+    opened.push(dns);
+    const front = await TestRouter.start({ env: { ...env, ROUTE_DIAL_TIMEOUT: "300ms", NAMESERVER_RESOLVER: dns.address } });
+    opened.push(front);
+    const response = await fetch(front.url("/filer/x"), { headers: { authorization: `Bearer ${front.token("pod-2.test")}` } });
+    expect([response.status, await response.text()]).toEqual([502, "bad gateway\n"]);
   });
 });
 

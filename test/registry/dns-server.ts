@@ -3,7 +3,7 @@
 
 import packet from "dns-packet";
 
-export type Records = Readonly<Record<string, ReadonlyArray<{ readonly type: "A" | "AAAA" | "CNAME"; readonly data: string }>>>;
+export type Records = Readonly<Record<string, ReadonlyArray<{ readonly type: "A" | "AAAA" | "CNAME"; readonly data: string; /** s; 60 unless told */ readonly ttl?: number }>>>;
 /** Of names that fail: with a code, or by silence. */
 export type Failures = Readonly<Record<string, "SERVFAIL" | "REFUSED" | "silence">>;
 
@@ -53,7 +53,7 @@ function answer(query: packet.Packet, question: packet.Question, records: Record
 
 function follow(name: string, type: string, records: Records): packet.StringAnswer[] {
   return (records[name] ?? []).flatMap((record) => {
-    const answer: packet.StringAnswer = { name, type: record.type, ttl: 60, data: record.data };
+    const answer: packet.StringAnswer = { name, type: record.type, ttl: record.ttl ?? 60, data: record.data };
     if (record.type === "CNAME") return [answer, ...follow(record.data, type, records)];
     return record.type === type ? [answer] : [];
   });

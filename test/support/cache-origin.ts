@@ -4,7 +4,7 @@
 import { type CachedResponse, type CacheRequest, HttpCache, type HttpCacheOptions, type Origin, type OriginResponse } from "../../src/cache/http-cache.ts";
 
 export type Asked = { readonly conditions: Readonly<Record<string, string>>; readonly isBackground: boolean };
-export type Script = Partial<Omit<OriginResponse, "headers">> & { readonly headers?: Readonly<Record<string, string | readonly string[]>>; readonly text?: string };
+export type Script = Partial<Omit<OriginResponse, "headers">> & { readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>; readonly text?: string };
 
 export class CacheRig {
   nowMs = Date.UTC(2026, 10, 21, 12, 0, 0);
@@ -32,7 +32,7 @@ export class CacheRig {
 
   response({ status = 200, headers = {}, text, body, contentLength }: Script): OriginResponse {
     const content = body !== undefined ? body : status === 204 || status === 304 ? null : Buffer.from(text ?? "hello");
-    const pairs = Object.entries({ date: new Date(this.nowMs).toUTCString(), ...headers }).flatMap(([name, value]) => [value].flat().map((line): [string, string] => [name, line]));
+    const pairs = Object.entries({ date: new Date(this.nowMs).toUTCString(), ...headers }).flatMap(([name, value]) => [value ?? []].flat().map((line): [string, string] => [name, line]));
     const length = content instanceof Uint8Array ? content.byteLength : null;
     return { status, headers: pairs, body: content, contentLength: contentLength === undefined ? length : contentLength };
   }

@@ -78,6 +78,19 @@ describe("for any body", () => {
     }), { numRuns: 300 });
   });
 
+  test("long and short chunks in turn come back as they were, and short ones together", () => {
+    const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(4095, 4096, 4097, 9000)), { minLength: 1, maxLength: 12 });
+    fc.assert(fc.property(sizes, fc.nat(), (lengths, cut) => {
+      const chunks = lengths.map((length, index) => Buffer.alloc(length, 97 + index));
+      const wire = Buffer.concat([...chunks.map(encodeChunk), encodeLastChunk(), Buffer.from("rest")]);
+      const at = cut % wire.length;
+      expect(decode(Buffer.from(wire.subarray(0, at)), Buffer.from(wire.subarray(at)))).toEqual({ body: Buffer.concat(chunks).toString("latin1"), done: true, left: "rest" });
+    }));
+    let pieces = 0;
+    new ChunkedDecoder().decode(Buffer.from("1\r\nx\r\n".repeat(10_000)), () => { pieces += 1; });
+    expect(pieces).toBe(1);
+  });
+
   test("bytes that are no chunks are refused by name or awaited, never another error", () => {
     fc.assert(fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
       try {

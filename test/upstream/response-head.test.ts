@@ -93,7 +93,8 @@ describe("what is ambiguous or malformed is refused", () => {
     ["chunked in two lines", `${OK}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked`],
     ["an empty coding", `${OK}Transfer-Encoding:`],
     ["chunked after a no-break space", `${OK}Transfer-Encoding: \xa0chunked`],
-    ["xchunked", `${OK}Transfer-Encoding: xchunked`],
+    ["xchunked", `${OK}Transfer-Encoding: xchunked`], ["chunks in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked"],
+    ["501 header lines", OK + Array.from({ length: 501 }, (_, index) => `X-${index}: y`).join("\r\n")],
     ["a space before the colon", `${OK}Content-Length : 5`], ["a folded line", `${OK}X: a\r\n b: c`],
     ["a folded line with a tab", `${OK}X: a\r\n\tb`],
     ["a line without a colon", `${OK}garbage`], ["an empty name", `${OK}: x`], ["a space in a name", `${OK}X Y: z`],
@@ -117,6 +118,14 @@ describe("what is ambiguous or malformed is refused", () => {
     const long = `${OK}X: ${"x".repeat(HEAD_LIMIT_BYTES)}`;
     expect(() => parse(long)).toThrow("over 64 KiB");
     expect(() => parse(`${long}\r\n\r\n`)).toThrow("over 64 KiB");
+  });
+
+  test.each(["\x15\x03\x03\x00\x02\x02\x46", "SSH-2.0-x\r\n", "HTTP/2", "H1", "\0"])("%p is no beginning of one: nobody waits for its end", (text) => {
+    expect(() => parse(text)).toThrow(ProtocolError);
+  });
+
+  test.each(["", "H", "HTTP/", "HTTP/1.", "HTTP/1.1 20"])("%p is", (text) => {
+    expect(parse(text)).toBeNull();
   });
 
   test("its message never quotes the upstream's bytes", () => {

@@ -59,7 +59,7 @@ function dial(parts: Partial<WebSocketDial>): Promise<UpstreamWebSocket> {
   sweeper = new Sweeper(() => performance.now() + aheadMs);
   return dialWebSocket({
     address: "127.0.0.1", port: 0, head: "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n",
-    connectTimeoutMs: 5000, handshakeTimeoutMs: 60_000, messageLimitBytes: 2 * MUCH, protocols: [], ca: null, readsRefusal: false, watcher: { slow: () => {} }, ...parts,
+    connectTimeoutMs: 5000, handshakeTimeoutMs: 60_000, messageLimitBytes: 2 * MUCH, protocols: [], readsRefusal: false, watcher: { slow: () => {} }, ...parts,
   }, sweeper);
 }
 
@@ -88,14 +88,6 @@ describe.skipIf(!HAS_OPENSSL)("a session over TLS", () => {
     const server = await serve(authority.sign({ names: ["DNS:other.test"] }));
     await expect(dial({ port: server.port, tls: trust() })).rejects.toBeInstanceOf(ConnectError);
     expect([server.receivedBytes, sweeper.size]).toEqual([0, 0]);
-  });
-
-  test("is begun by its CA alone with the server that is dialled, by its address", async () => {
-    const server = await serve(authority.sign({ names: ["IP:127.0.0.1"] }));
-    (await dial({ port: server.port, ca: authority.pem })).terminate();
-    const other = await serve(identity);
-    await expect(dial({ port: other.port, ca: authority.pem })).rejects.toBeInstanceOf(ConnectError);
-    expect(other.receivedBytes).toBe(0);
   });
 
   test("has its last messages and its close frame delivered to an upstream that reads late", async () => {

@@ -41,7 +41,7 @@ async function dial(port: number, watch: (attempt: { abort(): void }) => void = 
   sweeper = new Sweeper(() => performance.now() + aheadMs);
   return dialWebSocket({
     address: "127.0.0.1", port, head: "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n",
-    connectTimeoutMs: 5000, handshakeTimeoutMs: 60_000, messageLimitBytes: 1 << 20, protocols: [], ca: null, readsRefusal: false, watcher: { slow: watch },
+    connectTimeoutMs: 5000, handshakeTimeoutMs: 60_000, messageLimitBytes: 1 << 20, protocols: [], readsRefusal: false, watcher: { slow: watch },
   }, sweeper);
 }
 
