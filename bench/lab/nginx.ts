@@ -142,7 +142,7 @@ function luaRouter(port: number, log: string, { keepAlive, token, target, target
 }
 
 /** The fields of our own access line, buffered as ours are. */
-function accessLog(file: string): string {
+export function accessLog(file: string): string {
   return `
     log_format line escape=json '{"time":"$time_iso8601","request_id":"$request_id","client":"$remote_addr","method":"$request_method",'
       '"path":"$uri","target":"$upstream_addr","status":$status,"bytes_in":$request_length,"bytes_out":$bytes_sent,'
@@ -151,7 +151,7 @@ function accessLog(file: string): string {
 }
 
 /** @returns the master's process id */
-async function start(
+export async function start(
   lab: Lab, name: string, host: string, port: number, directives: string, modules: readonly string[] = [], kind: "http" | "stream" = "http",
 ): Promise<number> {
   const id = `nginx-${host}-${port}`;

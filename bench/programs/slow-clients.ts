@@ -1,7 +1,11 @@
 // Program: clients that hold connections and hardly do anything on them, and the pod that answers whoever it may be with more than
 // anybody reads. Heads and bodies drip a few bytes every few seconds, each client at its own moment; readers read nothing at all.
+//
+// Readers are made by libc: they say that they take segments of an Ethernet's size. For loopback's own size the kernel keeps some
+// megabytes for each before the server sees that nobody reads, which it does for no client from afar.
 
 import type { Socket } from "bun";
+import { dlopen, ptr } from "bun:ffi";
 import { answerCalls } from "../lab/calls.ts";
 
 export type SlowKind = "heads" | "bodies" | "readers";
@@ -48,6 +52,7 @@ function pump(socket: Socket<{ left: number }>): void {
 
 /** @returns how many came in */
 async function hold({ port, kind, count }: { port: number; kind: SlowKind; count: number }): Promise<number> {
+  if (kind === "readers") return holdReaders(port, count);
   while (clients.size < count) {
     const opened = await Promise.allSettled(Array.from({ length: Math.min(AT_ONCE, count - clients.size) }, () => open(port, kind)));
     if (opened.some(({ status }) => status === "rejected")) break;
@@ -59,7 +64,6 @@ async function hold({ port, kind, count }: { port: number; kind: SlowKind; count
     turn = (turn + 1) % TURNS;
     for (const socket of turns[turn] ?? []) if (clients.has(socket)) socket.write(kind === "heads" ? "X-More: 1\r\n" : "x");
   }, DRIP_MS / TURNS);
-  if (kind === "readers") clearInterval(dripping);
   return clients.size;
 }
 
@@ -70,7 +74,6 @@ function open(port: number, kind: SlowKind): Promise<Socket> {
       open: (socket) => {
         clients.add(socket);
         socket.write(BEGINNINGS[kind]);
-        if (kind === "readers") socket.pause();
       },
       // A word from the server is its last one.
       data: (socket) => { socket.end(); },
@@ -86,16 +89,79 @@ const BEGINNINGS: Readonly<Record<SlowKind, string>> = {
   readers: "GET /slow HTTP/1.1\r\nHost: slow.test\r\n\r\n",
 };
 
-/** @param looks whoever does not read would not see that it was cut: it reads now */
-function connected({ looks }: { looks: boolean }): number {
-  if (looks) for (const socket of clients) socket.resume();
-  return clients.size;
+/** Readers find out by reading what is there, and are quick ones from then on. */
+function connected(): number {
+  for (const fd of readers) if (!isOpen(fd)) close(fd);
+  return clients.size + readers.size;
 }
 
 function letGo(): void {
   if (dripping !== null) clearInterval(dripping);
   for (const socket of clients) socket.terminate();
   clients.clear();
+  for (const fd of readers) close(fd);
+}
+
+// ---- readers
+
+const libc = dlopen("libc.so.6", {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  close: { args: ["i32"], returns: "i32" },
+}).symbols;
+
+/** Linux. */
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const IPPROTO_TCP = 6;
+const TCP_MAXSEG = 2;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+
+const RECEIVED = Buffer.alloc(64 * 1024);
+const readers = new Set<number>();
+
+async function holdReaders(port: number, count: number): Promise<number> {
+  while (readers.size < count) {
+    const fd = openReader(port);
+    if (fd === null) break;
+    readers.add(fd);
+    if (readers.size % AT_ONCE === 0) await Bun.sleep(1);
+  }
+  return readers.size;
+}
+
+function openReader(port: number): number | null {
+  const fd = libc.socket(AF_INET, SOCK_STREAM, 0);
+  for (const [level, option, value] of [[IPPROTO_TCP, TCP_MAXSEG, 1460], [SOL_SOCKET, SO_RCVBUF, 4096]] as const) libc.setsockopt(fd, level, option, ptr(new Int32Array([value])), 4);
+  // struct sockaddr_in
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt16BE(port, 2);
+  address.set([127, 0, 0, 1], 4);
+  const request = Buffer.from(BEGINNINGS.readers);
+  if (libc.connect(fd, ptr(address), address.length) === 0 && Number(libc.send(fd, ptr(request), request.length, MSG_NOSIGNAL)) === request.length) return fd;
+  libc.close(fd);
+  return null;
+}
+
+/** Takes what is there; 0 is the end, and an error that there was a reset, or just nothing: then a byte that is sent tells. */
+function isOpen(fd: number): boolean {
+  for (;;) {
+    const bytes = Number(libc.recv(fd, ptr(RECEIVED), RECEIVED.length, MSG_DONTWAIT));
+    if (bytes === 0) return false;
+    if (bytes < 0) return Number(libc.send(fd, ptr(RECEIVED), 1, MSG_NOSIGNAL | MSG_DONTWAIT)) === 1;
+  }
+}
+
+function close(fd: number): void {
+  readers.delete(fd);
+  libc.close(fd);
 }
 
 answerCalls(calls);

@@ -2,7 +2,7 @@
 // them is cut when its time is over. Heads that never end, bodies that drip, and clients that read nothing of an answer.
 
 import { freeDesktopAddress, freePort, type Lab, type Program } from "../lab/lab.ts";
-import { growthBytes, openFilesLimit } from "../lab/process-stats.ts";
+import { cpuSeconds, growthBytes, openFilesLimit } from "../lab/process-stats.ts";
 import { type Report, text } from "../lab/report.ts";
 import type { Bench, Scenario, Server } from "../lab/scenario.ts";
 import { median, ratios } from "../lab/statistics.ts";
@@ -11,8 +11,8 @@ import type { HttpPodCalls } from "../programs/http-pod.ts";
 import type { SlowClientCalls, SlowKind } from "../programs/slow-clients.ts";
 
 const SIZES = {
-  full: { clients: 5000, seconds: 8, rounds: 3 },
-  quick: { clients: 2000, seconds: 4, rounds: 1 },
+  full: { clients: 5000, seconds: 4, rounds: 3 },
+  quick: { clients: 2000, seconds: 3, rounds: 1 },
   tiny: { clients: 20, seconds: 0.2, rounds: 1 },
 };
 
@@ -79,47 +79,61 @@ routes: [{ path: /quick, service: quick }, { path: /slow, service: slow }]
   return { name: kind, pid: running.pid, port, log };
 }
 
+/** What normal requests took: with nobody else there, while slow clients arrive, while they are there, and until the last has been cut. */
+type Seen = { readonly quiet: PacedResult[]; readonly arriving: PacedResult[]; readonly beside: PacedResult[]; readonly leaving: PacedResult[]; readonly kib: number[]; readonly left: number[] };
+
 async function measure(run: Run, attack: SlowKind): Promise<void> {
   const { server, clients, seconds, rounds, slow, report } = run;
-  await normalLoad(run, () => Bun.sleep(seconds * 1000));
-  const quiet: PacedResult[] = [];
-  const beside: PacedResult[] = [];
-  const kib: number[] = [];
-  const left: number[] = [];
+  const window = (): Promise<PacedResult> => normalLoad(run, () => Bun.sleep(seconds * 1000));
+  await window();
+  const seen: Seen = { quiet: [], arriving: [], beside: [], leaving: [], kib: [], left: [] };
   for (let round = 0; round < rounds; round += 1) {
-    quiet.push(await normalLoad(run, () => Bun.sleep(seconds * 1000)));
+    seen.quiet.push(await window());
     const startedMs = performance.now();
     let held = 0;
     const growth = await growthBytes(server.pid, async () => {
-      held = await slow.call("hold", { port: server.port, kind: attack, count: clients });
-      beside.push(await normalLoad(run, () => Bun.sleep(seconds * 1000)));
-      left.push(await untilCut(slow, attack, startedMs));
+      seen.arriving.push(await normalLoad(run, async () => {
+        held = await slow.call("hold", { port: server.port, kind: attack, count: clients });
+        await untilCalm(server.pid);
+      }));
+      seen.beside.push(await window());
+      seen.leaving.push(await normalLoad(run, async () => { seen.left.push(await untilCut(slow, attack, startedMs)); }));
     });
-    kib.push(growth / clients / 1024);
+    seen.kib.push(growth / clients / 1024);
     if (held < clients) report.fail(`${attack}, ${server.name}: ${text(held)} of ${text(clients)} slow clients came in`);
     await slow.call("letGo", undefined);
   }
-  describe(run, attack, { quiet, beside, kib, left });
+  describe(run, attack, seen);
 }
+
+/** They have come in, and what they asked for has been done: little is left but the normal load. */
+async function untilCalm(pid: number): Promise<void> {
+  for (let looks = 0; looks < CALM_LOOKS; looks += 1) {
+    const before = cpuSeconds(pid);
+    await Bun.sleep(250);
+    if (cpuSeconds(pid) - before < 0.1) return;
+  }
+}
+/** 3 s at most: heads are cut after ten. */
+const CALM_LOOKS = 12;
 
 /** @returns how many are still there when all should be gone */
 async function untilCut(slow: Program<SlowClientCalls>, attack: SlowKind, startedMs: number): Promise<number> {
   const limitMs = startedMs + LIMITS_S[attack] * 1000;
   // A reader that looked earlier would be reading.
-  if (attack === "readers") await Bun.sleep(Math.max(0, limitMs - performance.now() - 2000));
+  if (attack === "readers") await Bun.sleep(Math.max(0, limitMs - performance.now() - 500));
   for (;;) {
-    const left = await slow.call("connected", { looks: attack === "readers" });
+    const left = await slow.call("connected", undefined);
     if (left === 0 || performance.now() > limitMs) return left;
-    await Bun.sleep(200);
+    await Bun.sleep(100);
   }
 }
 
-type Seen = { readonly quiet: readonly PacedResult[]; readonly beside: readonly PacedResult[]; readonly kib: readonly number[]; readonly left: readonly number[] };
-
-function describe({ server, clients, report }: Run, attack: SlowKind, { quiet, beside, kib, left }: Seen): void {
+function describe({ server, clients, report }: Run, attack: SlowKind, { quiet, arriving, beside, leaving, kib, left }: Seen): void {
   const what = `slow ${attack}, ${server.name}`;
   const p99 = (results: readonly PacedResult[]): number[] => results.map(({ p99Ms }) => p99Ms);
-  report.figure(what, p99(beside), " ms p99", [`quiet ${text(median(p99(quiet)))} ms`, `longest ${text(median(beside.map(({ maxMs }) => maxMs)))} ms`, `${text(median(kib))} KiB each`]);
+  const words = (results: readonly PacedResult[]): string => `${text(median(p99(results)))} ms (longest ${text(Math.max(...results.map(({ maxMs }) => maxMs)))})`;
+  report.figure(what, p99(beside), " ms p99", [`quiet ${words(quiet)}`, `while they arrive ${words(arriving)}`, `while they leave ${words(leaving)}`]);
   report.bound({ what: `${what}: p99 of others beside quiet`, values: ratios(p99(beside), p99(quiet)), unit: " x", limit: { atMost: 2 } });
   report.bound({ what: `${what}: memory of each`, values: kib, unit: " KiB", limit: { atMost: 256 } });
   report.bound({ what: `${what}: of ${text(clients)} still connected after ${LIMITS_S[attack]} s`, values: left, unit: "", limit: { atMost: 0 } });

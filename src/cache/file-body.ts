@@ -7,8 +7,10 @@ import { crc32 } from "node:zlib";
 const CHUNK_BYTES = 256 * 1024;
 
 export class FileBody {
-  /** @param offset where it begins in the file */
-  constructor(readonly path: string, readonly offset: number, readonly length: number, private readonly checksum: number, private readonly broken: () => void) {}
+  #isBroken = false;
+
+  /** @param offset where it begins in the file. @param forget called when it turns out not to be what was stored */
+  constructor(readonly path: string, readonly offset: number, readonly length: number, private readonly checksum: number, private readonly forget: () => void) {}
 
   /**
    * Bytes `from` to `to`, both included, as a stream.
@@ -34,7 +36,7 @@ export class FileBody {
           if (isLast) controller.close();
         } catch (error) {
           await file.close().catch(() => {}); // It may be closed already.
-          this.broken();
+          this.#broken();
           controller.error(error);
         }
       },
@@ -49,23 +51,29 @@ export class FileBody {
     try {
       const bytes = await this.#read(file, 0, this.length);
       if (crc32(bytes) === this.checksum) return bytes;
-      this.broken();
+      this.#broken();
       return null;
     } catch {
-      this.broken();
+      this.#broken();
       return null; // Unreadable is as good as gone.
     } finally {
       await file.close();
     }
   }
 
+  #broken(): void {
+    this.#isBroken = true;
+    this.forget();
+  }
+
   async #open(): Promise<FileHandle | null> {
+    if (this.#isBroken) return null;
     const file = await open(this.path, "r").catch(() => null); // Gone, or no more handles: it is fetched anew.
     if (file === null) return null;
     const size = await file.stat().then((stat) => stat.size, () => -1);
     if (size === this.offset + this.length) return file;
     await file.close();
-    this.broken();
+    this.#broken();
     return null;
   }
 

@@ -56,12 +56,14 @@ export function judge(request: Readonly<Record<string, string | undefined>>, sta
   if (lifetimeMs === null) return refused("not-storable");
   const mustValidate = directives.has("no-cache") && fieldNames(directives, "no-cache") === null;
   const hasValidator = first(headers, "etag") !== undefined || first(headers, "last-modified") !== undefined;
-  if (!hasValidator && (lifetimeMs === 0 || mustValidate)) return refused("no-freshness");
   const policy: Policy = {
     bornMs: times.responseMs - initialAge(headers, dateMs, times, lifetimeMs), lifetimeMs, mustValidate,
     mustBeFresh: mustValidate || directives.has("must-revalidate") || directives.has("proxy-revalidate") || directives.has("s-maxage"),
     staleWhileRevalidateMs: allowance(directives, "stale-while-revalidate"), staleIfErrorMs: allowance(directives, "stale-if-error"),
   };
+  // Neither good now, nor to be made good, nor allowed to be used all the same.
+  const mayBeStale = !policy.mustBeFresh && Math.max(policy.staleWhileRevalidateMs, policy.staleIfErrorMs) > 0;
+  if (!hasValidator && !mayBeStale && (lifetimeMs === 0 || mustValidate)) return refused("no-freshness");
   return { policy, hidden: [...fieldNames(directives, "no-cache") ?? [], ...fieldNames(directives, "private") ?? []], reason: null };
 }
 

@@ -25,8 +25,8 @@ export class Admission {
 
   /** @throws RouteError forbidden */
   checkClient(route: Route, address: string): void {
-    if (this.#denied.get(route)?.has(address) === true) throw new RouteError("forbidden", "client address is in deniedClients");
-    if (this.#allowed.get(route)?.has(address) === false) throw new RouteError("forbidden", "client address is not in allowedClients");
+    if (this.#denied.get(route)?.has(address) === true) throw new RouteError("forbidden", `client ${address} is in deniedClients`);
+    if (this.#allowed.get(route)?.has(address) === false) throw new RouteError("forbidden", `client ${address} is not in allowedClients`);
   }
 
   /** @throws RouteError too_many_requests */

@@ -93,7 +93,7 @@ describe("routes", () => {
     expect(code).toBe(0);
     expect(lines[0]).toMatch(/^PATH +MATCH +TOKEN +TO +UPSTREAM PATH +OPTIONS$/);
     expect(kinds).toEqual([...Array(5).fill("exact"), ...Array(3).fill("pattern"), ...Array(24).fill("prefix")]);
-    expect(lines.at(-1)).toMatch(/^\/ +prefix +- +website \(website:80\) +unchanged +websocket, body 1MiB, read 1m$/);
+    expect(lines.at(-1)).toMatch(/^\/ +prefix +- +website \(website:80\) +unchanged +websocket, body 1MiB, read 1m, cached$/);
   });
 
   test("aligns its columns", async () => {
@@ -109,7 +109,7 @@ describe("routes", () => {
   test("prints every detail as JSON", async () => {
     const { stdout } = await run(routes, ["--json", "--config", await fileWith(TABLE)]);
     expect(JSON.parse(stdout)).toEqual([expect.objectContaining({
-      match: { kind: "prefix", path: "/" }, service: { kind: "fixed", name: "website", host: "website", port: 80 }, bodyLimitBytes: 1_048_576,
+      match: { kind: "prefix", path: "/" }, service: expect.objectContaining({ kind: "fixed", name: "website", servers: [{ address: { kind: "tcp", host: "website", port: 80 }, isSecure: false, weight: 1 }] }), bodyLimitBytes: 1_048_576,
     })]);
   });
 

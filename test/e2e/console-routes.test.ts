@@ -211,7 +211,7 @@ describe("closeAfterUpgrade in a routes.yaml", () => {
 
   test("leaves a client that may not come at all without an upgrade", async () => {
     for (const path of [`/near/${token()}/ubuntu`, `/far/${token()}/ubuntu`, "/far/x"]) {
-      await router.expectRefused(path, { status: 403, body: "forbidden", reason: "client address is not in allowedClients" });
+      await router.expectRefused(path, { status: 403, body: "forbidden", reason: "client 127.0.0.1 is not in allowedClients" });
     }
   });
 });

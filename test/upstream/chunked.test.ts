@@ -51,6 +51,8 @@ describe("what breaks the grammar is refused", () => {
     ["no CRLF after the data", "5\r\nhello0\r\n\r\n"], ["more data than the size says", "5\r\nhelloX\r\n"],
     ["a bare LF after the data", "5\r\nhello\n0\r\n\r\n"],
     ["a bare LF at the end", "0\r\n\n"], ["a bare LF in the trailers", "0\r\nX: y\n\r\n"],
+    ["another answer for a trailer", "0\r\nHTTP/1.1 304 Not Modified\r\n\r\n"], ["a trailer without a name", "0\r\n: y\r\n\r\n"],
+    ["a space before a trailer's colon", "0\r\nX : y\r\n\r\n"],
     ["CR CR LF", "5\r\r\nhello\r\n"],
     ["an endless line", "5;".padEnd(5000, "x")],
     ["endless trailers", `0\r\n${"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n".repeat(500)}`],
