@@ -11,6 +11,7 @@ import { command as consoles } from "../src/cli/consoles.ts";
 import { command as explain } from "../src/cli/explain.ts";
 import { command as serve } from "../src/cli/serve.ts";
 import { generateKeys, mintDesktopToken } from "../src/token/mint.ts";
+import { mistakesOf, notesOf } from "./config/support.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const README = await Bun.file(join(ROOT, "README.md")).text();
@@ -70,6 +71,12 @@ describe("README", () => {
     const names = [...section.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, cell = ""]) => [...cell.matchAll(/`([A-Z_]+)`/g)].map(([, name = ""]) => name));
     expect(names.length).toBeGreaterThan(8);
     expect(names.filter((name) => !known.includes(name))).toEqual([]);
+  });
+
+  test("shows configurations without a mistake or a key that has no effect", () => {
+    const examples = blocks.filter(({ language }) => language === "yaml");
+    expect(examples.length).toBeGreaterThan(0);
+    for (const { text } of examples) expect([mistakesOf(text), notesOf(text)]).toEqual([[], []]);
   });
 
   test("shows what explain prints", async () => {
