@@ -8,6 +8,8 @@ import { Lab } from "./lab/lab.ts";
 import { loadAverage } from "./lab/process-stats.ts";
 import { Report } from "./lab/report.ts";
 import type { Scenario, Size } from "./lab/scenario.ts";
+import { balance } from "./scenarios/balance.ts";
+import { cache } from "./scenarios/cache.ts";
 import { cachedToken } from "./scenarios/cached-token.ts";
 import { consoles } from "./scenarios/consoles.ts";
 import { firstSeenTokens } from "./scenarios/first-seen-tokens.ts";
@@ -19,7 +21,7 @@ import { tls } from "./scenarios/tls.ts";
 import { transfer } from "./scenarios/transfer.ts";
 import { websocket } from "./scenarios/websocket.ts";
 
-const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, slowClients, start];
+const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, slowClients, cache, balance, start];
 
 const FLAGS = ["--quick", "--tiny", "--from-source", "--help"];
 

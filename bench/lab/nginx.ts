@@ -2,7 +2,8 @@
 // writes below the scratch directory. Where a choice is open it is made in nginx's favour: no limit on requests per
 // connection, no modules but those that the peer needs, short configurations.
 
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { freePort, type Lab } from "./lab.ts";
 import type { Server } from "./scenario.ts";
 
@@ -38,6 +39,28 @@ export async function startJsonPod(lab: Lab, host: string, port: number, body: s
       default_type application/json;
       return 200 '${body}';
     }`);
+}
+
+/**
+ * A pod that serves one file, on 127.0.0.1.
+ * @param directives of its answers
+ * @param log of its requests
+ * @returns its port
+ */
+export async function startFilePod(lab: Lab, name: string, content: string, directives: string, log: string): Promise<number> {
+  const port = await freePort();
+  const root = lab.path(`files-${port}`);
+  mkdirSync(root);
+  writeFileSync(join(root, name), content);
+  await start(lab, "pod", "127.0.0.1", port, `
+    access_log ${log};
+    types { text/html html; application/json json; }
+    server {
+      listen 127.0.0.1:${port};
+      root ${root};
+      ${directives}
+    }`);
+  return port;
 }
 
 /** A plain reverse proxy to one address: `location` is what stands inside of `location / {}`. */

@@ -34,7 +34,7 @@ export type LoadResult = {
 const SCRIPT = `
 function done(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('\\n{"requests":%d,"seconds":%.6f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"errors":%d,"closed":%d,"bytes":%d}\\n',
+  io.write(string.format('\\n{"requests":%d,"seconds":%.6f,"p50Ms":%.3f,"p99Ms":%.3f,"maxMs":%.3f,"errors":%d,"closed":%d,"bytes":%.0f}\\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency.max / 1e3,
     e.connect + e.read + e.write + e.status + e.timeout, e.read, summary.bytes))
 end
@@ -51,7 +51,7 @@ export async function runWrk(lab: Lab, { url, headers, connections, seconds, hos
   await lab.stop(running);
   const last = (await Bun.file(output).text()).trim().split("\n").at(-1) ?? "";
   if (running.child.exitCode !== 0 || !last.startsWith("{")) throw new Error(`wrk failed: ${running.complaint || last}`);
-  return { ...JSON.parse(last) as Omit<LoadResult, "cpuSeconds">, cpuSeconds: (running.child.resourceUsage()?.cpuTime.total ?? NaN) / 1e6 };
+  return { ...JSON.parse(last) as Omit<LoadResult, "cpuSeconds">, cpuSeconds: Number(running.child.resourceUsage()?.cpuTime.total) / 1e6 };
 }
 
 /** Requests are made once, so that a long list costs the load no more than a short one. */

@@ -12,6 +12,8 @@ const TRAILER = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+:/;
  * hundred times what the body takes.
  */
 const MERGE_BYTES = 4096;
+/** Of a chunk's size: a terabyte. */
+const SIZE_DIGITS = 12;
 
 type State = "size" | "data" | "data-end" | "trailer" | "done";
 
@@ -58,6 +60,8 @@ export class ChunkedDecoder {
   }
 
   #readLine(bytes: Buffer, from: number): number {
+    const plain = this.#line === "" ? this.#readPlainLine(bytes, from) : 0;
+    if (plain > 0) return plain;
     const lineFeed = bytes.indexOf(10, from);
     const end = lineFeed < 0 ? bytes.length : lineFeed + 1;
     this.#line += bytes.toString("latin1", from, end);
@@ -69,6 +73,24 @@ export class ChunkedDecoder {
       this.#take(line.slice(0, -2));
     }
     return end;
+  }
+
+  /** What stands before and behind nearly every chunk, read without making text of it. @returns where it ends; 0: it is something else */
+  #readPlainLine(bytes: Buffer, from: number): number {
+    let at = from;
+    let size = 0;
+    if (this.#state === "size") {
+      for (let digit = hexDigit(bytes[at]); digit >= 0 && at - from < SIZE_DIGITS; digit = hexDigit(bytes[at])) {
+        size = size * 16 + digit;
+        at += 1;
+      }
+      // The last chunk, of size 0, is left to the other way.
+      if (size === 0) return 0;
+    } else if (this.#state !== "data-end") return 0;
+    if (bytes[at] !== 13 || bytes[at + 1] !== 10) return 0;
+    this.#left = size;
+    this.#state = size === 0 ? "size" : "data";
+    return at + 2;
   }
 
   #take(line: string): void {
@@ -87,6 +109,14 @@ export class ChunkedDecoder {
       this.#state = this.#left === 0 ? "trailer" : "data";
     }
   }
+}
+
+/** @returns -1 for what is none */
+function hexDigit(byte: number | undefined): number {
+  if (byte === undefined) return -1;
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  const letter = byte | 32;
+  return letter >= 97 && letter <= 102 ? letter - 87 : -1;
 }
 
 const FINAL = Buffer.from("0\r\n\r\n");

@@ -262,7 +262,7 @@ describe("what an answer costs the process", () => {
 
   test("in memory is bounded while its client reads nothing, also when it comes byte by byte in chunks", async () => {
     await withProcess(async (serving, upstream) => {
-      const STREAMS = 20;
+      const STREAMS = 8;
       const bytewise = Buffer.from("1\r\nx\r\n".repeat(170_000));
       upstream.answer = (_request, connection) => {
         connection.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -279,12 +279,12 @@ describe("what an answer costs the process", () => {
       await settled(() => {
         peak = Math.max(peak, serving.rssBytes());
         return upstream.sentBytes;
-      });
+      }, 500, 25_000);
       for (const client of clients) client.close();
-      // 8 MB a stream before short chunks were handed on together.
+      // 13 MiB a stream before short chunks were handed on together.
       expect((peak - before) / STREAMS / MIB).toBeLessThan(4);
     });
-  }, 30_000);
+  }, 40_000);
 
   test("in time is bounded: 64 KiB of header lines hold nobody else up", async () => {
     await withProcess(async (serving, upstream) => {
@@ -299,7 +299,7 @@ describe("what an answer costs the process", () => {
       const answers = await Promise.all(Array.from({ length: 20 }, () => ask(serving.port, GET.replace("/API", ""))));
       expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => 502));
       // A third of a second each, one after the other, before they were counted.
-      expect(performance.now() - startedMs).toBeLessThan(1500);
+      expect(performance.now() - startedMs).toBeLessThan(3000);
     });
   }, 30_000);
 });

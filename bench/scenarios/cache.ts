@@ -1,0 +1,134 @@
+// The HTTP cache. Hits of a 10 KiB page, ours beside nginx's proxy_cache, and beside a Bun.serve that does nothing but answer: no
+// handler in this runtime can be faster than that. Then a stampede: hundreds of clients ask at once for what is not there yet.
+
+import { join } from "node:path";
+import { startConfigured } from "../lab/configured-gateway.ts";
+import { freePort, type Lab } from "../lab/lab.ts";
+import { nginxMissing, startFilePod } from "../lab/nginx.ts";
+import { startReverseProxy } from "../lab/nginx-reverse.ts";
+import { type Report, text } from "../lab/report.ts";
+import type { Bench, Scenario, Server } from "../lab/scenario.ts";
+import { median, ratios } from "../lab/statistics.ts";
+import { type Contender, describeSeen, inRounds, type Seen, type WrkRounds } from "../lab/wrk-rounds.ts";
+import { wrkMissing } from "../lab/wrk.ts";
+import type { PagePodCalls } from "../programs/page-pod.ts";
+import type { StampedeCalls } from "../programs/stampede-client.ts";
+
+const SIZES = {
+  full: { rounds: 5, seconds: 4, warmupSeconds: 2, stampedes: 5, clients: 500 },
+  quick: { rounds: 3, seconds: 2, warmupSeconds: 1, stampedes: 3, clients: 500 },
+  tiny: { rounds: 1, seconds: 1, warmupSeconds: 0, stampedes: 1, clients: 50 },
+};
+
+const CONNECTIONS = 64;
+const PAGE_BYTES = 10 * 1024;
+/** Of a page that is not there yet: all have asked before it comes. */
+const DELAY_MS = 200;
+
+const CEILING = "Bun.serve alone, no log";
+
+export const cache: Scenario = {
+  name: "cache",
+  summary: "hits of a 10 KiB page against nginx's proxy_cache; a stampede for a page that is not there yet",
+  run: runCache,
+};
+
+async function runCache({ size, command, lab, report }: Bench): Promise<void> {
+  const { rounds, seconds, warmupSeconds, stampedes, clients } = SIZES[size];
+  const load = `10 KiB, ${CONNECTIONS} connections, ${rounds} interleaved rounds of ${seconds} s`;
+  report.heading(`cache: ${load}, access logs on; ${stampedes} stampedes of ${text(clients)}`);
+  const noPeer = nginxMissing();
+  if (noPeer !== null) report.skip("cache beside nginx", noPeer);
+  const missing = wrkMissing() ?? noPeer;
+  if (missing === null) await hits({ lab, report, connections: CONNECTIONS, rounds, seconds, warmupSeconds }, command);
+  else report.skip("cache hits", missing);
+  await stampede(lab, command, report, stampedes, clients);
+}
+
+// ---- hits
+
+async function hits(run: WrkRounds, command: readonly string[]): Promise<void> {
+  const { lab, report } = run;
+  const originLog = lab.path("origin.log");
+  const origin = await startFilePod(lab, "page.html", "p".repeat(PAGE_BYTES), "add_header Cache-Control max-age=3600;", originLog);
+  const { ours, nginx } = await startCaches(lab, command, `127.0.0.1:${origin}`);
+  const contenders = [ours, nginx, await startBare(lab)].map((server): Contender => ({ name: server.name, server, path: "/page.html", headers: {} }));
+  for (const { server } of contenders) await fill(server);
+  const seen = await inRounds(run, contenders);
+  for (const one of seen) describeSeen(report, one);
+  judge(report, seen as [Seen, Seen, Seen]);
+  const asked = (await Bun.file(originLog).text()).split("\n").length - 1;
+  // One for each cache; and the lines of the last second may not be there yet.
+  if (asked > 2) report.fail(`the origin was asked ${asked} times: these were not hits`);
+}
+
+/** @param origin `host:port` */
+async function startCaches(lab: Lab, command: readonly string[], origin: string): Promise<{ ours: Server; nginx: Server }> {
+  const ours = await startOurs(lab, command, origin);
+  const nginx = await startReverseProxy(lab, {
+    http: `proxy_cache_path ${lab.path("nginx-cache")} keys_zone=pages:10m max_size=64m use_temp_path=off;`,
+    upstreams: { origin: `server ${origin};` },
+    locations: { "/": `
+      proxy_pass http://origin;
+      proxy_cache pages;
+      proxy_cache_lock on;
+      # Otherwise each hit opens the file anew, and reads it by system calls of its own.
+      open_file_cache max=1000 inactive=1h;
+      open_file_cache_valid 1h;
+      sendfile on;
+      tcp_nopush on;` },
+  });
+  return { ours, nginx };
+}
+
+function startOurs(lab: Lab, command: readonly string[], origin: string): Promise<Server> {
+  return startConfigured(lab, command, `
+services: { pages: { url: "http://${origin}" } }
+routes: [{ path: /, service: pages, cache: true }]
+`);
+}
+
+async function startBare(lab: Lab): Promise<Server> {
+  const port = await freePort();
+  const program = join(import.meta.dir, "../programs/bare-server.ts");
+  const running = lab.spawn(CEILING, [process.execPath, "--no-orphans", program, `${port}`, `${PAGE_BYTES}`]);
+  await running.untilListening("127.0.0.1", port);
+  return { name: CEILING, pid: running.pid, port, log: null };
+}
+
+/** @throws Error when what comes is not the page */
+async function fill({ name, port }: Server): Promise<void> {
+  const answer = await fetch(`http://127.0.0.1:${port}/page.html`);
+  const { byteLength } = await answer.arrayBuffer();
+  if (answer.status !== 200 || byteLength !== PAGE_BYTES) throw new Error(`${name} answered ${answer.status} with ${byteLength} bytes`);
+}
+
+function judge(report: Report, [ours, nginx, bare]: [Seen, Seen, Seen]): void {
+  for (const { contender, rate, cpuUs } of [ours, bare]) {
+    report.figure(`${contender.name} / nginx`, ratios(rate, nginx.rate), " x req/s", [`${text(median(ratios(cpuUs, nginx.cpuUs)))} x CPU/request`]);
+  }
+  report.bound({ what: "cache hits/s beside nginx", values: ratios(ours.rate, nginx.rate), unit: " x", limit: { atLeast: 1.5 } });
+}
+
+// ---- a stampede
+
+async function stampede(lab: Lab, command: readonly string[], report: Report, rounds: number, clients: number): Promise<void> {
+  const pod = lab.program<PagePodCalls>("page-pod.ts");
+  const origin = `127.0.0.1:${await pod.call("listen", { bytes: PAGE_BYTES, delayMs: DELAY_MS })}`;
+  const servers = nginxMissing() === null ? Object.values(await startCaches(lab, command, origin)) : [await startOurs(lab, command, origin)];
+  const client = lab.program<StampedeCalls>("stampede-client.ts");
+  const asked = servers.map((): number[] => []);
+  const lastMs = servers.map((): number[] => []);
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [index, { name, port }] of servers.entries()) {
+      const took = await client.call("stampede", { port, path: `/cold-${round}`, clients, bytes: PAGE_BYTES });
+      asked[index]?.push(await pod.call("takeCount", undefined));
+      lastMs[index]?.push(took.lastMs);
+      if (took.good < clients) report.fail(`stampede, ${name}: ${clients - took.good} of ${clients} clients did not get the page`);
+    }
+  }
+  for (const [index, { name }] of servers.entries()) {
+    report.figure(`stampede, ${name}`, asked[index]!, " requests upstream", [`the last of ${text(clients)} has it after ${text(median(lastMs[index]!))} ms (it takes ${DELAY_MS})`]);
+  }
+  report.bound({ what: `stampede, requests upstream of ${text(clients)}`, values: asked[0]!, unit: "", limit: { atMost: 1 } });
+}
