@@ -13,6 +13,8 @@ import { cache } from "./scenarios/cache.ts";
 import { cachedToken } from "./scenarios/cached-token.ts";
 import { consoles } from "./scenarios/consoles.ts";
 import { firstSeenTokens } from "./scenarios/first-seen-tokens.ts";
+import { gzip } from "./scenarios/gzip.ts";
+import { longPolls } from "./scenarios/long-polls.ts";
 import { passthrough } from "./scenarios/passthrough.ts";
 import { registry } from "./scenarios/registry.ts";
 import { slowClients } from "./scenarios/slow-clients.ts";
@@ -21,7 +23,7 @@ import { tls } from "./scenarios/tls.ts";
 import { transfer } from "./scenarios/transfer.ts";
 import { websocket } from "./scenarios/websocket.ts";
 
-const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, slowClients, cache, balance, start];
+const SCENARIOS: readonly Scenario[] = [cachedToken, firstSeenTokens, websocket, consoles, transfer, passthrough, tls, registry, slowClients, longPolls, cache, balance, gzip, start];
 
 const FLAGS = ["--quick", "--tiny", "--from-source", "--help"];
 

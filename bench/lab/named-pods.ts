@@ -1,11 +1,9 @@
 // Pods that answer with their names, each on a port of its own that it has again when it comes back: for seeing where requests go,
 // and what becomes of them when one of the pods dies.
 
-import { join } from "node:path";
+import { startBareServer } from "./bare-server.ts";
 import { freePort, type Lab, type Running } from "./lab.ts";
 import { cpuSeconds } from "./process-stats.ts";
-
-const PROGRAM = join(import.meta.dir, "../programs/named-pod.ts");
 
 export type NamedPod = { readonly name: string; readonly port: number };
 
@@ -22,9 +20,7 @@ export class NamedPods {
 
   /** @throws Error when it does not listen again */
   async restart(pod: NamedPod): Promise<void> {
-    const running = this.lab.spawn(`pod-${pod.name}`, [process.execPath, "--no-orphans", PROGRAM, `${pod.port}`, pod.name]);
-    this.#running.set(pod, running);
-    await running.untilListening("127.0.0.1", pod.port);
+    this.#running.set(pod, await startBareServer(this.lab, pod.port, "text/plain", pod.name));
   }
 
   /** SIGKILL: its connections are cut, and further ones are refused. */

@@ -1,8 +1,8 @@
-// Program: what Bun.serve does when nothing is done: one handler, one constant body, no log. `bare-server.ts PORT BYTES`.
-// No proxy written for this runtime answers from memory faster than this.
+// Program: what Bun.serve does when there is nothing to do: one handler, one constant body, no log. A pod that is killed in the middle
+// of its work, and the ceiling of whatever is written for this runtime. `bare-server.ts PORT TYPE BODY`.
 
-const [port, bytes] = process.argv.slice(2).map(Number) as [number, number];
-const body = Buffer.alloc(bytes, "a");
-const headers = { "content-type": "text/html" };
+const [port, type = "", text = ""] = process.argv.slice(2);
+const body = Buffer.from(text);
+const headers = { "content-type": type };
 
-Bun.serve({ hostname: "127.0.0.1", port, development: false, reusePort: false, fetch: () => new Response(body, { headers }) });
+Bun.serve({ hostname: "127.0.0.1", port: Number(port), development: false, reusePort: false, fetch: () => new Response(body, { headers }) });

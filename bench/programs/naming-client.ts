@@ -1,9 +1,9 @@
 // Program: the same GET again and again on many connections, and who answered it. A request that gets no good answer is counted by
 // what became of it, and never sent again: what fails here, a user would have seen.
 
+import { cpuUsage } from "node:process";
 import type { Socket } from "bun";
 import { answerCalls } from "../lab/calls.ts";
-import { cpuUsage } from "node:process";
 
 export type NamingResult = {
   readonly seconds: number;
@@ -83,7 +83,7 @@ class NamingClient {
   }
 
   #data(bytes: Buffer): void {
-    this.#text += bytes.latin1Slice();
+    this.#text += bytes.toString("latin1");
     const end = this.#text.indexOf("\r\n\r\n");
     if (end < 0) return;
     const length = Number(/\r\ncontent-length: *(\d+)/i.exec(this.#text)?.[1] ?? NaN);

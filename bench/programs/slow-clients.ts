@@ -17,7 +17,7 @@ const AT_ONCE = 100;
 
 const PIECE = Buffer.alloc(256 * 1024, 97);
 
-const calls = { listen, hold, connected, letGo };
+const calls = { listen, hold, letGo };
 export type SlowClientCalls = typeof calls;
 
 const clients = new Set<Socket>();
@@ -89,12 +89,6 @@ const BEGINNINGS: Readonly<Record<SlowKind, string>> = {
   readers: "GET /slow HTTP/1.1\r\nHost: slow.test\r\n\r\n",
 };
 
-/** Readers find out by reading what is there, and are quick ones from then on. */
-function connected(): number {
-  for (const fd of readers) if (!isOpen(fd)) close(fd);
-  return clients.size + readers.size;
-}
-
 function letGo(): void {
   if (dripping !== null) clearInterval(dripping);
   for (const socket of clients) socket.terminate();
@@ -109,7 +103,6 @@ const libc = dlopen("libc.so.6", {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
-  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
   close: { args: ["i32"], returns: "i32" },
 }).symbols;
 
@@ -120,10 +113,8 @@ const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const IPPROTO_TCP = 6;
 const TCP_MAXSEG = 2;
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 
-const RECEIVED = Buffer.alloc(64 * 1024);
 const readers = new Set<number>();
 
 async function holdReaders(port: number, count: number): Promise<number> {
@@ -148,15 +139,6 @@ function openReader(port: number): number | null {
   if (libc.connect(fd, ptr(address), address.length) === 0 && Number(libc.send(fd, ptr(request), request.length, MSG_NOSIGNAL)) === request.length) return fd;
   libc.close(fd);
   return null;
-}
-
-/** Takes what is there; 0 is the end, and an error that there was a reset, or just nothing: then a byte that is sent tells. */
-function isOpen(fd: number): boolean {
-  for (;;) {
-    const bytes = Number(libc.recv(fd, ptr(RECEIVED), RECEIVED.length, MSG_DONTWAIT));
-    if (bytes === 0) return false;
-    if (bytes < 0) return Number(libc.send(fd, ptr(RECEIVED), 1, MSG_NOSIGNAL | MSG_DONTWAIT)) === 1;
-  }
 }
 
 function close(fd: number): void {

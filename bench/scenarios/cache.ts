@@ -1,7 +1,7 @@
 // The HTTP cache. Hits of a 10 KiB page, ours beside nginx's proxy_cache, and beside a Bun.serve that does nothing but answer: no
 // handler in this runtime can be faster than that. Then a stampede: hundreds of clients ask at once for what is not there yet.
 
-import { join } from "node:path";
+import { startBareServer } from "../lab/bare-server.ts";
 import { startConfigured } from "../lab/configured-gateway.ts";
 import { freePort, type Lab } from "../lab/lab.ts";
 import { nginxMissing, startFilePod } from "../lab/nginx.ts";
@@ -90,9 +90,7 @@ routes: [{ path: /, service: pages, cache: true }]
 
 async function startBare(lab: Lab): Promise<Server> {
   const port = await freePort();
-  const program = join(import.meta.dir, "../programs/bare-server.ts");
-  const running = lab.spawn(CEILING, [process.execPath, "--no-orphans", program, `${port}`, `${PAGE_BYTES}`]);
-  await running.untilListening("127.0.0.1", port);
+  const running = await startBareServer(lab, port, "text/html", "p".repeat(PAGE_BYTES));
   return { name: CEILING, pid: running.pid, port, log: null };
 }
 

@@ -35,6 +35,8 @@ const WRITERS = 2;
 const READERS = 16;
 /** What waits to be written holds its entries in memory: more than that is not written at all. */
 const WAITING_BYTES = 32 * 1024 * 1024;
+/** If more than that happens before the files were read, none of them is trusted. */
+const EARLY_KEYS = 100_000;
 /** After a failed write the disk is left alone. */
 const PAUSE_MS = 30_000;
 
@@ -51,7 +53,9 @@ export class DiskStore {
   #writers = 0;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
   #isReported = false;
-  #isOpen = false;
+  #state: "new" | "open" | "off" = "new";
+  /** What was stored or forgotten before the files were read: they hold nothing newer. */
+  readonly #early: { readonly keys: Set<string>; selections: Array<(resource: Resource) => boolean> } = { keys: new Set(), selections: [] };
 
   constructor(private readonly settings: DiskStoreSettings, private readonly cacheName: string, private readonly log: Warner | null, private readonly now: () => number) {
     this.#index = new DiskIndex(settings.bytes);
@@ -66,15 +70,17 @@ export class DiskStore {
     try {
       await mkdir(this.settings.directory, { recursive: true, mode: 0o700 });
       await this.#readAll();
-      this.#isOpen = true;
+      if (this.#state === "new") this.#state = "open";
     } catch (error) {
+      this.#state = "off";
       this.#report("the cache on disk cannot be used", error);
     }
   }
 
   /** Waits for what is being written; what waits is dropped. */
   async close(): Promise<void> {
-    this.#isOpen = false;
+    this.#isReported = true; // From now on another one may be at work in the directory.
+    this.#state = "off";
     this.#waiting.clear();
     await Promise.all(this.#work);
   }
@@ -98,36 +104,37 @@ export class DiskStore {
     return loading;
   }
 
-  /** Later, when there is time for it. */
+  /** Later, when there is time for it; what it takes the place of is gone at once, also when it is not written. */
   store(entry: Entry): void {
-    const { body, head: { resource, variant } } = entry;
-    if (!this.#isOpen || this.now() < this.#pausedUntilMs) return;
-    // Its file has it: what changed are fields that the next validation brings again.
-    if (body instanceof FileBody) return;
-    const id = entryId(resource.key, variant);
-    this.#forgetWaiting(id);
+    const { body, head: { resource, fields, variant } } = entry;
+    if (this.fieldsOf(resource.key)?.join() === fields.join()) this.delete(resource.key, variant);
+    else this.deleteKey(resource.key);
+    if (this.#state !== "open" || body instanceof FileBody || this.now() < this.#pausedUntilMs) return;
     const bytes = body?.byteLength ?? 0;
     if (sizeOnDisk(bytes) > this.settings.bytes / 2 || this.#waitingBytes + bytes > WAITING_BYTES) return;
     this.scopes.add(resource.scope);
     this.#waitingBytes += bytes;
-    this.#waiting.set(id, { entry, body: body ?? new Uint8Array(), isVoid: false });
+    this.#waiting.set(entryId(resource.key, variant), { entry, body: body ?? new Uint8Array(), isVoid: false });
     this.#writeNext();
   }
 
   delete(key: string, variant: string): void {
+    this.#noteEarly(key);
     this.#forgetWaiting(entryId(key, variant));
     const record = this.#index.find(key, hashOf(variant));
     if (record !== undefined) this.#remove(record);
   }
 
   deleteKey(key: string): void {
-    for (const [id, { entry }] of this.#waiting) if (entry.head.resource.key === key) this.#forgetWaiting(id);
+    this.#noteEarly(key);
+    for (const waiting of [this.#waiting, this.#active]) for (const [id, { entry }] of waiting) if (entry.head.resource.key === key) this.#forgetWaiting(id);
     for (const record of this.#index.ofKey(key)) this.#remove(record);
   }
 
   /** @returns the ids of what there was */
   purge(isSelected: (resource: Resource) => boolean): string[] {
-    for (const [id, { entry }] of this.#waiting) if (isSelected(entry.head.resource)) this.#forgetWaiting(id);
+    if (this.#state === "new") this.#early.selections.push(isSelected);
+    for (const waiting of [this.#waiting, this.#active]) for (const [id, { entry }] of waiting) if (isSelected(entry.head.resource)) this.#forgetWaiting(id);
     const records = [...this.#index.records].filter(({ resource }) => isSelected(resource));
     for (const record of records) this.#remove(record);
     return records.map(({ resource, variantHash }) => `${resource.key}\n${variantHash}`);
@@ -172,9 +179,22 @@ export class DiskStore {
         else counts[FILE_NAME.test(name.slice(3)) ? "broken" : "foreign"] += 1;
       }
     }));
-    for (const { record } of found.sort((a, b) => a.modifiedMs - b.modifiedMs)) this.#put(record);
+    for (const { record } of found.sort((a, b) => a.modifiedMs - b.modifiedMs)) {
+      if (this.#isOutdated(record)) this.#later(this.#unlink(record.name));
+      else this.#put(record);
+    }
     if (counts.broken > 0) this.log?.warn("broken files were removed from the cache on disk", { directory, files: counts.broken });
     if (counts.foreign > 0) this.log?.warn("files in the directory of the cache are none of its own", { directory, files: counts.foreign });
+  }
+
+  #noteEarly(key: string): void {
+    if (this.#state !== "new") return;
+    if (this.#early.keys.size < EARLY_KEYS) this.#early.keys.add(key);
+    else this.#early.selections = [() => true];
+  }
+
+  #isOutdated({ resource }: DiskRecord): boolean {
+    return this.#early.keys.has(resource.key) || this.#early.selections.some((isSelected) => isSelected(resource));
   }
 
   /** @returns null when it is broken, and then it is gone */

@@ -105,6 +105,7 @@ export class Entry {
  */
 export function storedHeaders(headers: HeaderPairs, hidden: readonly string[], responseMs: number): HeaderPairs {
   const kept = headers.filter(([name]) => !NOT_STORED.has(name) && !hidden.includes(name));
+  if (parseHttpDate(first(kept, "date") ?? "", responseMs) !== null) return kept;
   // RFC 9110 section 6.6.1: who stores an answer without a Date writes down when it came.
-  return first(kept, "date") === undefined ? [...kept, ["date", new Date(responseMs).toUTCString()]] : kept;
+  return [...kept.filter(([name]) => name !== "date"), ["date", new Date(responseMs).toUTCString()]];
 }

@@ -11,7 +11,7 @@ import { FileBody } from "./file-body.ts";
 import { CutError, Filling } from "./filling.ts";
 import { Flight, type FlightOwner, type Landed } from "./flight.ts";
 import type { Times } from "./policy.ts";
-import { mayReplaceError, reuse } from "./reuse.ts";
+import { mayReplaceError, NOTHING_ASKED, reuse } from "./reuse.ts";
 import type { Shelf } from "./shelf.ts";
 import { headToStore, isFailure, isPersonal, renewed } from "./upstream-answer.ts";
 import { variantOf } from "./vary.ts";
@@ -50,7 +50,6 @@ const REFRESH_PAUSE_MS = 1_000;
 /** How often a request may wait for others before it goes alone. */
 const WAITS = 3;
 
-const NOTHING_ASKED: Directives = new Map();
 /** The answer to a refresh in the background. */
 const NOBODYS: CachedResponse = { status: 204, headers: [], body: null, contentLength: null, cacheStatus: "" };
 
@@ -221,7 +220,7 @@ export class Fetching implements FlightOwner {
     if ((body instanceof Uint8Array ? body.byteLength : contentLength ?? 0) > this.settings.objectBytes) return this.#unstored(job, flight, response, "too-large");
     if (body instanceof ReadableStream) return this.#fill(job, flight, head, response, body);
     if (contentLength !== null && (body?.byteLength ?? 0) !== contentLength) throw new CutError("the upstream cut its answer");
-    const isStored = this.#store(flight, new Entry(head, body === null ? null : owned(body), this.settings.name), false);
+    const isStored = this.#store(flight, new Entry(head, body === null ? null : owned(body), this.settings.name), null);
     const answer = this.#given(response, { forward, isStored });
     return isUnmodified(request.headers, head, times.responseMs) ? notModified(answer.headers, answer.cacheStatus) : answer;
   }
@@ -232,7 +231,7 @@ export class Fetching implements FlightOwner {
     const { name, objectBytes, patienceMs } = this.settings;
     const filling = new Filling(body, contentLength, objectBytes, this.shelf, (filled) => {
       if (filled.kind === "cut") return flight.fail(filled.error);
-      if (filled.kind === "whole") this.#store(flight, new Entry({ ...head, contentLength: filled.bytes.byteLength }, filled.bytes, name), false);
+      if (filled.kind === "whole") this.#store(flight, new Entry({ ...head, contentLength: filled.bytes.byteLength }, filled.bytes, name), null);
       else this.#landWithout(flight);
       flight.end();
     });
@@ -270,7 +269,7 @@ export class Fetching implements FlightOwner {
     const outcome = { forward: job.forward, status: 304 };
     const newer = renewed(entry, job.request, response.headers, times, name);
     if (newer !== null) {
-      const isStored = this.#store(flight, newer, true);
+      const isStored = this.#store(flight, newer, entry);
       return this.reply(job, newer, forwarded(name, { ...outcome, isStored }));
     }
     if (!isPersonal(job.request, response.headers)) this.shelf.remove(entry);
@@ -286,7 +285,7 @@ export class Fetching implements FlightOwner {
       const length = entry.body instanceof FileBody ? entry.body.length : entry.body?.byteLength ?? 0;
       const isSame = confirms(entry, response.headers, times.responseMs) && (response.contentLength ?? length) === length;
       const newer = isSame ? renewed(entry, request, response.headers, times, this.settings.name) : null;
-      if (newer !== null) this.#store(flight, newer, true);
+      if (newer !== null) this.#store(flight, newer, entry);
       else if (!isSame || !isPersonal(request, response.headers)) this.shelf.remove(entry);
     }
     flight.land({ kind: "nothing" });
@@ -295,9 +294,9 @@ export class Fetching implements FlightOwner {
 
   // ---- the end of it
 
-  /** @param isRenewal the body is the one that was stored before */
-  #store(flight: Flight, entry: Entry, isRenewal: boolean): boolean {
-    const isStored = !flight.isVoid && this.shelf.put(entry, isRenewal);
+  /** @param renewed the entry whose body this is; null when all is new */
+  #store(flight: Flight, entry: Entry, renewed: Entry | null): boolean {
+    const isStored = !flight.isVoid && this.shelf.put(entry, renewed);
     if (isStored) this.count.stored += 1;
     // What each has to validate for itself is not worth waiting for.
     if (this.settings.now() < entry.freshUntilMs) this.#unshared.delete(flight.key);

@@ -14,6 +14,9 @@ export type Reuse =
   /** Stale. */
   | "expired";
 
+/** Of a request that says nothing about caching. */
+export const NOTHING_ASKED: Directives = new Map();
+
 /** What the request says about caching. */
 export function demands(headers: Readonly<Record<string, string | undefined>>): Directives {
   const field = headers["cache-control"];

@@ -4,9 +4,12 @@
 import { entryId } from "./disk-file.ts";
 import type { DiskStore } from "./disk-store.ts";
 import type { Entry } from "./entry.ts";
+import { FileBody } from "./file-body.ts";
 import type { Room } from "./filling.ts";
 import { MemoryStore } from "./memory-store.ts";
+import type { Policy } from "./policy.ts";
 import { isSelected, type Selector } from "./resource.ts";
+import { mayReplaceError, NOTHING_ASKED, reuse } from "./reuse.ts";
 
 type Headers = Readonly<Record<string, string | undefined>>;
 
@@ -65,13 +68,20 @@ export class Shelf implements Room {
     this.#memory.touch(entry, nowMs);
   }
 
-  /** @param isRenewal the body is the one that was stored before. @returns whether there was room for it */
-  put(entry: Entry, isRenewal: boolean): boolean {
+  /**
+   * @param renewed the entry whose body this is, with newer fields; null when all is new
+   * @returns whether there was room for it; what it takes the place of is gone in every case
+   */
+  put(entry: Entry, renewed: Entry | null): boolean {
     const nowMs = this.now();
-    if (!this.#memory.put(entry, nowMs)) return false;
+    if (!this.#memory.put(entry, nowMs)) {
+      this.disk?.delete(entry.head.resource.key, entry.head.variant);
+      return false;
+    }
     this.#scopes.add(entry.head.resource.scope);
-    // What is fresh for a moment only need not be written again and again.
-    if (!isRenewal || entry.ttlAt(nowMs) >= REWRITE_S) this.disk?.store(entry);
+    // What is fresh for a moment only need not be written again and again; nor can a body that is in its file.
+    const isSpared = renewed !== null && (entry.body instanceof FileBody || entry.ttlAt(nowMs) < REWRITE_S);
+    if (!isSpared || !mayStay(renewed.head.policy, entry.head.policy, nowMs)) this.disk?.store(entry);
     return true;
   }
 
@@ -100,4 +110,12 @@ export class Shelf implements Room {
   release(bytes: number): void {
     this.#memory.release(bytes);
   }
+}
+
+/** Whether the older policy may stay on disk: it allows nothing that the newer one does not. */
+function mayStay(older: Policy, newer: Policy, nowMs: number): boolean {
+  const { bornMs: _older, ...olderTerms } = older;
+  const { bornMs: _newer, ...newerTerms } = newer;
+  const isSpent = reuse(older, NOTHING_ASKED, nowMs) === "expired" && !mayReplaceError(older, nowMs);
+  return isSpent || Bun.deepEquals(olderTerms, newerTerms);
 }

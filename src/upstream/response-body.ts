@@ -4,7 +4,11 @@
 
 import { type BodyEnd, ClientGoneError } from "./exchange.ts";
 
-/** Bun takes what is there and keeps it until the client has read it: at 256 KiB that came to 1 MiB a stalled client, at 64 KiB to 0.1 MiB, at no cost in speed. */
+/**
+ * Bun takes what is there and keeps it until the client has read it: with 256 KiB that came to 1 MiB for a client that stopped
+ * reading, with 64 KiB to 0.1 MiB where the upstream is an Ethernet away, and to 0.7 MiB where reads bring their most, 512 KiB;
+ * at no cost in speed (2 GiB in one answer).
+ */
 const HIGH_WATER_BYTES = 64 * 1024;
 
 /** Below it, a collected body is no more than a stalled stream would hold. */

@@ -242,6 +242,18 @@ describe("a stampede on what is stale", () => {
     expect(rig.fetches).toBe(2);
   });
 
+  test("those who insist on validation don't wait for each other", async () => {
+    rig.next = { headers: FRESH };
+    await rig.get("/fresh");
+    const gate = Promise.withResolvers<Script>();
+    rig.next = () => gate.promise;
+    const all = [1, 2, 3].map(() => rig.get("/fresh", { "cache-control": "no-cache" }));
+    await turn();
+    expect(rig.fetches).toBe(5);
+    gate.resolve({ headers: FRESH });
+    await Promise.all(all);
+  });
+
   test("who insists on validation does not join a fetch from before", async () => {
     const gate = Promise.withResolvers<void>();
     rig.next = async () => { await gate.promise; return { status: 304, headers: { "cache-control": "max-age=10" } }; };

@@ -31,6 +31,11 @@ async function files(): Promise<string[]> {
   return (await readdir(directory, { recursive: true, withFileTypes: true })).filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
 }
 
+/** What stands in them; one that is replaced this moment is not there. */
+async function texts(): Promise<string[]> {
+  return Promise.all((await files()).map((file) => readFile(file, "latin1").catch(() => "")));
+}
+
 /** Stores an answer and waits until it is on disk. */
 async function store(rig: CacheRig, target: string, script: CacheRig["next"] = { headers: FRESH }, headers: Record<string, string> = {}): Promise<string> {
   const before = new Set(await files());
@@ -83,7 +88,7 @@ describe("after a restart", () => {
     next.pass(601);
     next.next = { status: 304, headers: { "cache-control": "max-age=900", "x-new": "1" } };
     expect((await next.get("/a")).cacheStatus).toContain("fwd=stale; fwd-status=304");
-    await eventually("one newer file", async () => Promise.all((await files()).map(async (file) => (await readFile(file, "latin1")).includes("x-new"))), (found) => found.length === 1 && found[0] === true);
+    await eventually("one newer file", texts, (found) => found.length === 1 && found[0]?.includes("x-new") === true);
     const last = await reopened(next);
     expect((await last.get("/a")).field("x-new")).toBe("1");
   });
@@ -96,7 +101,7 @@ describe("after a restart", () => {
     expect(await (await next.get("/a", { cookie: "session=secret-1" })).text()).toBe("1");
     next.next = { headers: { "cache-control": "no-store" } };
     expect((await next.get("/a", { cookie: "session=other" })).isHit).toBe(false);
-    for (const file of await files()) expect(await readFile(file, "latin1")).not.toContain("secret");
+    for (const text of await texts()) expect(text).not.toContain("secret");
   });
 
   test("what was invalidated or purged is not there", async () => {
@@ -206,6 +211,104 @@ describe("a file that is not what was written", () => {
     expect(rig.warnings).toEqual(["files in the directory of the cache are none of its own"]);
     expect((await files()).map((file) => file.slice(directory.length + 1)).sort()).toEqual([`ab/${"0".repeat(32)}`, "ab/notes.txt", "notes.txt", "photos/cat.png"]);
   });
+});
+
+describe("an older version on disk", () => {
+  const NOT_FOUND = { headers: { "cache-control": "no-store" }, text: "from the origin" };
+  /** What is found after a restart. */
+  async function found(rig: CacheRig, headers: Record<string, string> = {}): Promise<string> {
+    const next = await reopened(rig);
+    next.next = NOT_FOUND;
+    return (await next.get("/a", headers)).text();
+  }
+
+  test("is gone when the newer one is too large to be stored", async () => {
+    const rig = await open();
+    await store(rig, "/a", { headers: FRESH, text: "old" });
+    rig.next = { headers: FRESH, body: Buffer.alloc(2 * 1024 * 1024) };
+    await rig.get("/a", { "cache-control": "no-cache" });
+    expect(await found(rig)).toBe("from the origin");
+  });
+
+  test("is gone when the newer one is not written, because the disk failed", async () => {
+    const rig = await open();
+    await store(rig, "/a", { headers: FRESH, text: "old" });
+    await rename(directory, `${directory}-moved`);
+    await writeFile(directory, "a file");
+    rig.next = { headers: FRESH, text: "new" };
+    await rig.get("/b");
+    await eventually("the report", () => rig.warnings, (warnings) => warnings.length === 1);
+    await rm(directory);
+    await rename(`${directory}-moved`, directory);
+    await rig.get("/a", { "cache-control": "no-cache" });
+    expect(await found(rig)).toBe("from the origin");
+    // And nothing was written while the disk is left alone.
+    expect(await files()).toEqual([]);
+  });
+
+  test("is gone when the newer one depends on other fields", async () => {
+    const rig = await open();
+    await store(rig, "/a", { headers: FRESH, text: "for all" });
+    rig.pass(601);
+    await store(rig, "/a", { headers: { ...FRESH, vary: "x" }, text: "for 1" }, { x: "1" });
+    expect(await found(rig, { x: "2" })).toBe("from the origin");
+  });
+
+  test("is gone when the validated one may be used for a shorter time", async () => {
+    const rig = await open();
+    await store(rig, "/a", { headers: { "cache-control": "max-age=600, stale-while-revalidate=600", etag: '"a"' }, text: "old" });
+    rig.next = { status: 304, headers: { "cache-control": "max-age=5" } };
+    await rig.get("/a", { "cache-control": "no-cache" });
+    await eventually("a file with the new fields", texts, (found) => found.length === 1 && found[0]?.includes("max-age=5") === true);
+    rig.pass(6);
+    expect(await found(rig)).toBe("from the origin");
+  });
+
+  test("stays when the validated one is the same for a short time, and is validated again", async () => {
+    const rig = await open();
+    const file = await store(rig, "/a", { headers: { "cache-control": "max-age=5", etag: '"a"' } });
+    rig.pass(6);
+    rig.next = { status: 304, headers: { "cache-control": "max-age=5" } };
+    await rig.get("/a");
+    const next = await reopened(rig);
+    next.next = rig.next;
+    expect((await next.get("/a")).cacheStatus).toContain("fwd=stale; fwd-status=304");
+    expect(await files()).toEqual([file]);
+  });
+
+  for (const what of ["invalidated", "purged"]) {
+    test(`does not come to be when it is ${what} while it is written`, async () => {
+      const rig = await open();
+      for (let time = 0; time < 10; time += 1) {
+        rig.next = { headers: FRESH, body: Buffer.alloc(500_000, "x") };
+        await rig.get("/a");
+        // From the queue at first, then from under the pen.
+        for (let turn = 0; turn < time; turn += 1) await Bun.sleep(0);
+        if (what === "purged") rig.cache.purge({ url: "https://a.example/a" });
+        else rig.cache.invalidate({ method: "POST", scheme: "https", host: "a.example", target: "/a", scope: "website", headers: {} }, 200, []);
+      }
+      expect(await found(rig)).toBe("from the origin");
+      expect(await files()).toEqual([]);
+    });
+  }
+
+  for (const [what, forget] of [
+    ["stored", async (rig: CacheRig) => { rig.next = { headers: { "cache-control": "max-age=1" }, text: "new" }; await rig.get("/a"); rig.pass(2); }],
+    ["invalidated", async (rig: CacheRig) => rig.cache.invalidate({ method: "POST", scheme: "https", host: "a.example", target: "/a", scope: "website", headers: {} }, 200, [])],
+    ["purged", async (rig: CacheRig) => { rig.cache.purge({ prefix: "/" }); }],
+  ] as const) {
+    test(`is not found when its URL was ${what} before the disk was read`, async () => {
+      const rig = await open();
+      await store(rig, "/a", { headers: FRESH, text: "old" });
+      await rig.close();
+      const next = new CacheRig({ disk: { directory, bytes: 10 * 1024 * 1024 } });
+      rigs.push(next);
+      await forget(next);
+      await next.cache.open();
+      next.next = NOT_FOUND;
+      expect(await (await next.get("/a")).text()).toBe("from the origin");
+    });
+  }
 });
 
 describe("a disk that does not take it", () => {

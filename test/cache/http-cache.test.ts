@@ -81,6 +81,17 @@ describe("a stored answer", () => {
     expect(["x-user", "x-turn", "connection", "keep-alive", "proxy-authenticate", "te", "upgrade"].map((name) => got.field(name))).toEqual(Array(7).fill(null));
   });
 
+  // RFC 9110 section 6.6.1.
+  for (const date of [undefined, "foo"]) {
+    test(`has a Date of when it came, where it had ${date ?? "none"}`, async () => {
+      const came = new Date(rig.nowMs).toUTCString();
+      rig.next = { headers: { "cache-control": "max-age=60", date } };
+      await rig.get();
+      rig.pass(5);
+      expect([(await rig.get()).field("date"), (await rig.get()).field("age")]).toEqual([came, "5"]);
+    });
+  }
+
   // RFC 9211 section 2.
   test("names the caches nearer to the origin first", async () => {
     rig.next = { headers: { "cache-control": "max-age=60", "cache-status": "inner; hit" } };
@@ -248,6 +259,13 @@ describe("a client's copy", () => {
     });
   }
 
+  // RFC 9110 section 13.2.1.
+  test("of what is not there is not confirmed", async () => {
+    rig.next = { status: 404, headers: { "cache-control": "max-age=60", etag: '"a"' } };
+    await rig.get("/gone");
+    expect((await rig.get("/gone", { "if-none-match": '"a"' })).status).toBe(404);
+  });
+
   // RFC 9110 section 15.4.5.
   test("is confirmed with the fields that may have changed, and none about the body", async () => {
     const got = await rig.get("/", { "if-none-match": '"a"' });
@@ -287,6 +305,13 @@ describe("validation", () => {
     expect((await rig.get("/", { "if-none-match": '"b"' })).status).toBe(200);
   });
 
+  test("a 304 without a Date is from now", async () => {
+    rig.next = { status: 304, headers: { date: undefined, "cache-control": "max-age=10" } };
+    await rig.get();
+    const hit = await rig.get();
+    expect([hit.field("age"), hit.field("date")]).toEqual(["0", new Date(rig.nowMs).toUTCString()]);
+  });
+
   test("a whole answer takes the place of the old one", async () => {
     rig.next = { headers: { "cache-control": "max-age=10" }, text: "new" };
     expect(await (await rig.get()).text()).toBe("new");
@@ -311,7 +336,25 @@ describe("validation", () => {
     rig.next = { status: 304, headers: { "set-cookie": "a=b" } };
     expect((await rig.get()).field("set-cookie")).toBe("a=b");
     rig.next = { status: 304 };
-    expect((await rig.get()).field("set-cookie")).toBeNull();
+    const next = await rig.get();
+    expect([next.status, next.field("set-cookie"), await next.text()]).toEqual([200, null, "hello"]);
+  });
+
+  test("says nothing of the way that the answer before came", async () => {
+    rig.next = { headers: { "cache-control": "max-age=1", etag: '"a"', "cache-status": "inner; hit" } };
+    await rig.get("/w");
+    rig.pass(2);
+    rig.next = { status: 304, headers: { "cache-control": "max-age=10" } };
+    await rig.get("/w");
+    expect((await rig.get("/w")).field("cache-status")).toBe("route-gateway; hit; ttl=10");
+  });
+
+  test("is tried again after an error, which is none about the old answer", async () => {
+    rig.next = { status: 503 };
+    expect((await rig.get()).status).toBe(503);
+    rig.pass(11);
+    rig.next = { status: 304 };
+    expect([(await rig.get()).status, rig.asked[2]?.conditions["if-none-match"]]).toEqual([200, '"a"']);
   });
 
   test("happens each time where no-cache says so", async () => {
@@ -387,6 +430,17 @@ describe("a stale answer", () => {
     gate.resolve();
     await Bun.sleep(0);
     expect((await rig.get()).cacheStatus).toBe("route-gateway; hit; ttl=10");
+  });
+
+  test("is fetched anew by one only, however long that takes", async () => {
+    await stored("max-age=10, stale-while-revalidate=10");
+    const gate = Promise.withResolvers<Script>();
+    rig.next = () => gate.promise;
+    await rig.get();
+    rig.pass(3);
+    await rig.get();
+    expect(rig.fetches).toBe(2);
+    gate.resolve({ status: 304 });
   });
 
   test("stays when fetching it anew fails, which is not tried at once again", async () => {

@@ -12,6 +12,7 @@ const LEAST = 280;
 const KNOWN: ReadonlyMap<string, string> = new Map([
   ...["headers-store-Set-Cookie", "304-etag-update-response-Set-Cookie"].map((id) => [id, "a cookie is not shared unless public or s-maxage says so"] as const),
   ["304-etag-update-response-ETag", "a 304 about another ETag is not believed: RFC 9111 section 4.3.4"],
+  ["headers-store-Transfer-Encoding", "an answer with a transfer coding that there is not is a 502"],
   ["age-parse-prefix", "of two Ages none is believed"],
   ...["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=2"].map((id) => [`stale-close-${id}`, "the case takes a 502 for an answer from the cache"] as const),
   ...["surrogate-fresh-cc-nostore", "surrogate-max-age-0-expires", "surrogate-max-age-long-cc-max-age", "surrogate-no-store-cc-fresh"].map((id) => [id, "CDN-Cache-Control (RFC 9213) is read, Surrogate-Control is not"] as const),
@@ -23,7 +24,7 @@ let results: Results;
 
 beforeAll(async () => {
   origin = await SuiteOrigin.start();
-  router = await TestRouter.start({ config: `services:\n  origin: { url: "http://127.0.0.1:${origin.port}" }\nroutes:\n  - { path: /, service: origin, cache: true }\n` });
+  router = await TestRouter.start({ config: `headers: { response: {} }\nservices:\n  origin: { url: "http://127.0.0.1:${origin.port}" }\nroutes:\n  - { path: /, service: origin, cache: true }\n` });
   results = await runSuite(`http://127.0.0.1:${router.port}`);
 }, 150_000);
 
