@@ -12,7 +12,7 @@ export type SlowKind = "heads" | "bodies" | "readers";
 
 const DRIP_MS = 5000;
 /** In turn, so that clients don't drip all at once; and no more new ones at a time than a listener's queue holds. */
-const TURNS = 50;
+const TURNS = 1000;
 const AT_ONCE = 100;
 
 const PIECE = Buffer.alloc(256 * 1024, 97);

@@ -28,10 +28,10 @@ const LONG_ANSWER_BYTES = 64 * 1024 * 1024;
 const MINIMUM_RATE = "1MiB";
 
 /**
- * When the last one should be gone, s: what Bun allows a head; ten seconds and the next drip for a body; ten, and four for what the
- * kernel holds, for a reader. And a little.
+ * When the last one should be gone, s: what Bun allows a head; ten seconds and the next drip for a body; ten for a
+ * reader, four for what the kernel holds, and up to eight until Bun has closed it. And what it takes until the last has come in.
  */
-const LIMITS_S: Readonly<Record<SlowKind, number>> = { heads: 16, bodies: 20, readers: 20 };
+const LIMITS_S: Readonly<Record<SlowKind, number>> = { heads: 16, bodies: 20, readers: 30 };
 
 /** Of one slow client, connections of all ends included. */
 const FILES = { direct: 2, counted: 4 } as const;

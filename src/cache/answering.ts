@@ -18,11 +18,11 @@ export function answerFrom(entry: Entry, request: CacheRequest, nowMs: number, c
   if (request.method === "HEAD" || body === null) return { status, headers, body: null, contentLength, cacheStatus };
   const length = body instanceof FileBody ? body.length : body.byteLength;
   const range = rangeOf(request.headers, status, head.headers, length, nowMs);
-  if (range.kind === "outside") return outside(headers, length, cacheStatus);
-  if (range.kind === "whole") return withBody({ status, headers, contentLength: length, cacheStatus }, body, 0, length - 1);
+  if (range === "unsatisfiable") return outside(headers, length, cacheStatus);
+  if (range === "whole") return withBody({ status, headers, contentLength: length, cacheStatus }, body, 0, length - 1);
   // RFC 9110 section 15.3.7.
-  const partHeaders: HeaderPairs = [...headers, ["content-range", `bytes ${range.from}-${range.to}/${length}`]];
-  return withBody({ status: 206, headers: partHeaders, contentLength: range.to + 1 - range.from, cacheStatus }, body, range.from, range.to);
+  const partHeaders: HeaderPairs = [...headers, ["content-range", `bytes ${range.first}-${range.last}/${length}`]];
+  return withBody({ status: 206, headers: partHeaders, contentLength: range.last + 1 - range.first, cacheStatus }, body, range.first, range.last);
 }
 
 /** @param headers those that a 200 would have */

@@ -4,7 +4,7 @@
 import type { Entry, StoredHead } from "./entry.ts";
 import type { HeaderPairs } from "./exchange.ts";
 import { first } from "./fields.ts";
-import { parseHttpDate } from "./http-date.ts";
+import { parseHttpDate } from "../lib/http-date.ts";
 
 type Headers = Readonly<Record<string, string | undefined>>;
 

@@ -4,7 +4,7 @@
 import type { CachedResponse, HeaderPairs } from "./exchange.ts";
 import { first } from "./fields.ts";
 import type { FileBody } from "./file-body.ts";
-import { parseHttpDate } from "./http-date.ts";
+import { parseHttpDate } from "../lib/http-date.ts";
 import type { Policy } from "./policy.ts";
 import type { Resource } from "./resource.ts";
 

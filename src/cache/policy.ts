@@ -7,7 +7,7 @@ import CachePolicy from "http-cache-semantics";
 import { type Directives, fieldNames, LONGEST_S, parseDirectives, seconds } from "./directives.ts";
 import type { HeaderPairs } from "./exchange.ts";
 import { first, joined } from "./fields.ts";
-import { parseHttpDate } from "./http-date.ts";
+import { parseHttpDate } from "../lib/http-date.ts";
 
 export type Policy = {
   /** Its age at any time is the time since then. Unix time in ms; what comes with an Age was born before it arrived. */

@@ -5,11 +5,11 @@
 
 import { RouteError } from "../errors.ts";
 import { chooseEncoding } from "../lib/accept-encoding.ts";
-import { byteRange } from "./byte-range.ts";
+import { byteRange } from "../lib/byte-range.ts";
 import { type ContentType, contentType } from "./content-type.ts";
 import { readWhole, streamFile, WHOLE_BYTES } from "./file-body.ts";
 import { fileNames } from "./file-path.ts";
-import { formatHttpDate } from "./http-date.ts";
+import { formatHttpDate } from "../lib/http-date.ts";
 import { closeFile, FileRoot, type NoFile, type OpenFile } from "./open-file.ts";
 import { failedPrecondition, mayServeRange, type Validators, validatorsOf } from "./preconditions.ts";
 

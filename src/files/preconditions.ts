@@ -1,7 +1,7 @@
 // Conditional requests: what a client knows of a file against what the file is now (RFC 9110 section 13). Evaluated in the
 // order of section 13.2.2; a field that is malformed is as good as absent.
 
-import { formatHttpDate, parseHttpDate } from "./http-date.ts";
+import { formatHttpDate, parseHttpDate } from "../lib/http-date.ts";
 import type { OpenFile } from "./open-file.ts";
 
 /** A file that was touched this recently may be touched again without a sign of it: its clock is too coarse. */

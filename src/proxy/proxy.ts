@@ -445,7 +445,7 @@ export class Proxy {
   #done(visit: Visit, response: Response | undefined): Response | undefined {
     this.#running -= 1;
     // Bun.serve dates every answer but that to HEAD.
-    if (response !== undefined && visit.raw.method === "HEAD") response.headers.set("date", new Date().toUTCString());
+    if (response !== undefined && visit.raw.method === "HEAD" && !response.headers.has("date")) response.headers.set("date", new Date().toUTCString());
     return response;
   }
 

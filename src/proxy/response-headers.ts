@@ -37,7 +37,10 @@ export class ResponseHeaders {
   /** @param upstream names in lower case, hop-by-hop fields already gone */
   make(upstream: HeaderPairs, requestId: string): ClientHeaders {
     const headers = new Headers();
-    for (const [name, value] of upstream) if (!DROPPED.has(name) && !this.#names.has(name)) headers.append(name, value);
+    // RFC 9111 section 4: what comes from a cache, ours or another, keeps the Date that its Age and Expires are meant by.
+    const isAged = upstream.some(([name]) => name === "age");
+    const isDropped = (name: string): boolean => DROPPED.has(name) && !(isAged && name === "date");
+    for (const [name, value] of upstream) if (!isDropped(name) && !this.#names.has(name)) headers.append(name, value);
     for (const [name, value] of this.own) headers.append(name, value);
     headers.set("x-request-id", requestId);
     return { headers, isTyped: headers.has("content-type") };

@@ -81,6 +81,23 @@ describe("after a restart", () => {
     expect(next.cache.stats().bytes).toBeLessThan(100_000);
   });
 
+  test("a large body is still there after a client that left in the middle of it", async () => {
+    const sizes = { memoryBytes: 64 * 1024 * 1024, objectBytes: 4 * 1024 * 1024 };
+    const rig = await open(sizes);
+    await store(rig, "/big", { headers: FRESH, body: Buffer.alloc(3 * 1024 * 1024, "x") });
+    const next = await reopened(rig, sizes);
+    for (const reads of [0, 1, 1, 2]) {
+      const reader = ((await next.get("/big")).response.body as ReadableStream<Uint8Array>).getReader();
+      for (let at = 0; at < reads; at += 1) await reader.read();
+      // The next piece is being read.
+      const reading = reader.read();
+      await reader.cancel();
+      await reading;
+    }
+    const got = await next.get("/big");
+    expect([got.isHit, (await got.text()).length, next.fetches]).toEqual([true, 3 * 1024 * 1024, 0]);
+  });
+
   test("what is stale is validated, and the file is the newer one", async () => {
     const rig = await open();
     await store(rig, "/a");
@@ -230,21 +247,23 @@ describe("an older version on disk", () => {
     expect(await found(rig)).toBe("from the origin");
   });
 
-  test("is gone when the newer one is not written, because the disk failed", async () => {
-    const rig = await open();
-    await store(rig, "/a", { headers: FRESH, text: "old" });
-    await rename(directory, `${directory}-moved`);
-    await writeFile(directory, "a file");
-    rig.next = { headers: FRESH, text: "new" };
-    await rig.get("/b");
-    await eventually("the report", () => rig.warnings, (warnings) => warnings.length === 1);
-    await rm(directory);
-    await rename(`${directory}-moved`, directory);
-    await rig.get("/a", { "cache-control": "no-cache" });
-    expect(await found(rig)).toBe("from the origin");
-    // And nothing was written while the disk is left alone.
-    expect(await files()).toEqual([]);
-  });
+  for (const [what, vary] of [["", undefined], [", and depends on other fields", "x"]] as const) {
+    test(`is gone when the newer one is not written, because the disk failed${what}`, async () => {
+      const rig = await open();
+      await store(rig, "/a", { headers: FRESH, text: "old" });
+      await rename(directory, `${directory}-moved`);
+      await writeFile(directory, "a file");
+      rig.next = { headers: { ...FRESH, vary }, text: "new" };
+      await rig.get("/b");
+      await eventually("the report", () => rig.warnings, (warnings) => warnings.length === 1);
+      await rm(directory);
+      await rename(`${directory}-moved`, directory);
+      await rig.get("/a", { "cache-control": "no-cache" });
+      expect(await found(rig)).toBe("from the origin");
+      // And nothing was written while the disk is left alone.
+      expect(await files()).toEqual([]);
+    });
+  }
 
   test("is gone when the newer one depends on other fields", async () => {
     const rig = await open();
@@ -287,8 +306,9 @@ describe("an older version on disk", () => {
         if (what === "purged") rig.cache.purge({ url: "https://a.example/a" });
         else rig.cache.invalidate({ method: "POST", scheme: "https", host: "a.example", target: "/a", scope: "website", headers: {} }, 200, []);
       }
-      expect(await found(rig)).toBe("from the origin");
+      await rig.cache.close();
       expect(await files()).toEqual([]);
+      expect(await found(rig)).toBe("from the origin");
     });
   }
 

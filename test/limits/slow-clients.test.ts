@@ -2,6 +2,7 @@
 // are real ones, and run beside each other.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { eventually } from "../support/eventually.ts";
 import { Pod } from "../support/pod.ts";
@@ -118,6 +119,8 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
     const [line] = await eventually("the line about it", logged, (lines) => lines.length > 0, 20_000);
     expect(line?.["reason"]).toBe("client stopped reading");
     expect(line?.["duration_ms"]).toBeGreaterThan(9000);
+    // Nor is the client's connection kept, though it still takes nothing.
+    await eventually("its connection to be gone", () => hasConnection(port(), client.socket.localPort as number), (has) => !has, 10_000);
     // What the kernel has may still be read; then the connection ends, short of what was announced.
     client.socket.resume();
     await client.until(() => client.isClosed);
@@ -131,6 +134,12 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
     for (const socket of idle) socket.destroy();
   }, 30_000);
 });
+
+/** Of a process, not of the kernel alone: established, or left by the other end only; proc(5), net/tcp. */
+function hasConnection(port: number, peerPort: number): boolean {
+  const hex = (number: number): string => number.toString(16).toUpperCase().padStart(4, "0");
+  return new RegExp(`:${hex(port)} [0-9A-F]+:${hex(peerPort)} 0[18] `).test(readFileSync("/proc/net/tcp", "latin1"));
+}
 
 function open(port: number): Promise<Socket> {
   const socket = connect(port, "127.0.0.1").on("error", () => {});

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseHttpDate } from "../../src/cache/http-date.ts";
+import { formatHttpDate, parseHttpDate } from "../../src/lib/http-date.ts";
 
 const NOW = Date.UTC(2026, 10, 21);
 const AT = Date.UTC(2050, 7, 18, 2, 1, 18);
@@ -25,7 +25,7 @@ const READ: ReadonlyArray<readonly [text: string, ms: number]> = [
 ];
 const REFUSED = [
   "", "0", "-1", "never", "2050", "Thu, 18 Aug 2050", "Thu, 18 Aug 2050 02:01:18", "Thu, 18 Aug 2050 02:01:18 AEST", "Thu, 18 Aug 2050 02.01.18 GMT",
-  "Thu, 32 Aug 2050 02:01:18 GMT", "Thu, 18 Foo 2050 02:01:18 GMT", "Thu, 18 Aug 2050 24:01:18 GMT", "Thu, 18 Aug 2050 02:60:18 GMT",
+  "Thu, 32 Aug 2050 02:01:18 GMT", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT; length=5", "Thu, 18 Foo 2050 02:01:18 GMT", "Thu, 18 Aug 2050 24:01:18 GMT", "Thu, 18 Aug 2050 02:60:18 GMT",
   "2050-08-18T02:01:18Z", "Thu, 18 Aug 2050 02:01:18 +0000", "x Thu, 18 Aug 2050 02:01:18 GMT",
 ];
 
@@ -33,9 +33,9 @@ describe("dates", () => {
   for (const [text, ms] of READ) test(`reads "${text}"`, () => expect(parseHttpDate(text, NOW)).toBe(ms));
   for (const text of REFUSED) test(`refuses "${text}"`, () => expect(parseHttpDate(text, NOW)).toBeNull());
 
-  test("reads back what JavaScript writes", () => {
+  test("reads back what it writes", () => {
     fc.assert(fc.property(fc.integer({ min: 0, max: 253402300799 }), (s) => {
-      expect(parseHttpDate(new Date(s * 1000).toUTCString(), NOW)).toBe(s * 1000);
+      expect(parseHttpDate(formatHttpDate(s * 1000), NOW)).toBe(s * 1000);
     }));
   });
 });

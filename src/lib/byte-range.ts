@@ -1,14 +1,14 @@
-// The Range field (RFC 9110 section 14). One range is served; several are answered with the whole file, which a server may
+// The Range field (RFC 9110 section 14). One range is served; several are answered with the whole, which a server may
 // always do: joining a thousand overlapping ones is work that only an attacker asks for.
 
 /** Both ends included. */
 export type ByteRange = { readonly first: number; readonly last: number };
 
-const ONE = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i;
+const ONE = /^bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*$/i;
 
 /**
  * @param field undefined: none was sent
- * @param size of the file in bytes
+ * @param size of the whole in bytes
  * @returns "whole" also for what is malformed, for other units and for several ranges
  */
 export function byteRange(field: string | undefined, size: number): ByteRange | "whole" | "unsatisfiable" {

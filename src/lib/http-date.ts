@@ -10,6 +10,11 @@ const CENTURY = 100;
 /** RFC 9110 section 5.6.7: a two-digit year that seems to be further ahead is the last one with those digits. */
 const AHEAD_YEARS = 50;
 
+/** As it is written nowadays. @param ms Unix time; its whole seconds count */
+export function formatHttpDate(ms: number): string {
+  return new Date(ms).toUTCString();
+}
+
 /** @param nowMs decides the century of two-digit years. @returns Unix time in ms, or null when it is no date */
 export function parseHttpDate(text: string, nowMs: number): number | null {
   const date = DATE.exec(text);
@@ -31,6 +36,8 @@ function instant(year: number, month: string, ...rest: Array<string | undefined>
   const monthIndex = MONTHS.indexOf(month.toLowerCase());
   const [day = 0, hour = 0, minute = 0, second = 0] = rest.map(Number);
   // 60 is a leap second.
-  if (monthIndex < 0 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) return null;
-  return Date.UTC(year, monthIndex, day, hour, minute, second);
+  if (monthIndex < 0 || day < 1 || hour > 23 || minute > 59 || second > 60) return null;
+  // Of the 31st of February, Date.UTC makes a day in March.
+  const isOfMonth = new Date(Date.UTC(year, monthIndex, day)).getUTCMonth() === monthIndex;
+  return isOfMonth ? Date.UTC(year, monthIndex, day, hour, minute, second) : null;
 }

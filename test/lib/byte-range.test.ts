@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type ByteRange, byteRange } from "../../src/files/byte-range.ts";
+import { type ByteRange, byteRange } from "../../src/lib/byte-range.ts";
 
 const range = (first: number, last: number): ByteRange => ({ first, last });
 
