@@ -10,7 +10,7 @@ import { Log } from "./lib/log.ts";
 import { within } from "./lib/within.ts";
 import { Proxy } from "./proxy/proxy.ts";
 import type { ServiceState } from "./proxy/services.ts";
-import { Snapshot } from "./proxy/snapshot.ts";
+import { Snapshot, type SnapshotParts } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
 import { TokenFront, type TokenSettings } from "./token/token-front.ts";
 import { readServiceAccount } from "./upstream/service-account.ts";
@@ -49,7 +49,7 @@ export class App {
     try {
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
-      this.#snapshot = new Snapshot(this.settings, this.#tokens, this.#sweeper, this.log);
+      this.#snapshot = this.#makeSnapshot(this.settings, this.#tokens, await loadCache(this.settings), null);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
       this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
@@ -98,13 +98,15 @@ export class App {
    * @throws Error when its keys cannot be loaded; the old configuration stays then
    */
   async apply(settings: Settings): Promise<void> {
+    // First of all: what follows must not be interrupted by another call.
+    const createCache = await loadCache(settings);
     const old = this.#snapshot;
     if (old === null || this.#proxy === null) throw new Error("cannot apply settings before the start");
     const previous = this.#tokens;
     const keep = previous !== null && isDeepStrictEqual(tokenSettings(settings), tokenSettings(this.settings));
     const tokens = keep ? previous : this.#openTokens(settings);
     this.#lookAtCredentials(settings);
-    const next = new Snapshot(settings, tokens, this.#sweeper, this.log, old);
+    const next = this.#makeSnapshot(settings, tokens, createCache, old);
     next.start();
     for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
@@ -148,6 +150,10 @@ export class App {
     this.#release();
     this.log.info("stopped", { cut });
     return cut === 0;
+  }
+
+  #makeSnapshot(settings: Settings, tokens: TokenFront, createCache: SnapshotParts["createCache"], previous: Snapshot | null): Snapshot {
+    return new Snapshot(settings, { tokens, sweeper: this.#sweeper, log: this.log, createCache }, previous);
   }
 
   /** Lets go of what requests under way may still wait for, when the last of them has had its answer. */
@@ -221,6 +227,16 @@ async function openFront(settings: Settings, log: Log, clock?: Clock): Promise<F
   // The library serves consoles only: its build drops this branch, and with it all that stands behind the import.
   if (typeof ROUTE_WITHOUT_FRONT === "undefined") return (await import("./front.ts")).Front.open(settings, log, clock);
   throw new Error("tls, gateway and admin are not part of the library");
+}
+
+/** Loaded when it is needed, as the front is. */
+async function loadCache({ routes }: Settings): Promise<SnapshotParts["createCache"]> {
+  if (!routes.some(({ cache }) => cache)) return () => null;
+  if (typeof ROUTE_WITHOUT_FRONT === "undefined") {
+    const { HttpCache } = await import("./cache/http-cache.ts");
+    return ({ memoryBytes, objectBytes, disk }, log) => new HttpCache({ name: "route-gateway", memoryBytes, objectBytes, disk, log });
+  }
+  throw new Error("the cache is not part of the library");
 }
 
 function tokenSettings({ desktopToken, vmToken }: Settings): TokenSettings {

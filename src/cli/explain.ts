@@ -73,7 +73,7 @@ async function explain(args: Arguments, io: Io): Promise<number> {
   }
   // Nobody waits for a desktop that is not there: that it is not there is the answer.
   const impatient = { ...settings, upstream: { ...settings.upstream, dialTimeoutMs: 0 } };
-  const snapshot = new Snapshot(impatient, tokens, sweeper, new Log("json", { write: (_text, done) => done(), writeSync: () => {} }));
+  const snapshot = new Snapshot(impatient, { tokens, sweeper, log: new Log("json", { write: (_text, done) => done(), writeSync: () => {} }), createCache: () => null });
   try {
     return await walk(args, settings, snapshot, say, keyFault);
   } catch (thrown) {

@@ -8,7 +8,7 @@ import type { Route } from "../route.ts";
 import type { Match } from "../router/router.ts";
 import type { GatewayService } from "../service.ts";
 import { plainTarget, type Target } from "../target.ts";
-import { type Attempts, isUnanswered, isUnsent } from "./attempts.ts";
+import { type Attempts, isUnsent } from "./attempts.ts";
 
 /** What the proxy asks of the registry. */
 export interface GatewaySource {
@@ -95,10 +95,10 @@ class BackendAttempts implements Attempts {
     return this.targets[0] as Target;
   }
 
-  next(error: Error, isRepeatable: boolean): Target | null {
-    const failed = this.targets[this.#at] as Target;
-    if (isUnsent(error)) this.routes.failed(failed);
-    else if (!isRepeatable || !isUnanswered(error)) return null;
+  /** What may have been sent stays sent: a workload's backends are its own, and so is what they did. */
+  next(error: Error): Target | null {
+    if (!isUnsent(error)) return null;
+    this.routes.failed(this.targets[this.#at] as Target);
     this.#at += 1;
     return this.targets[this.#at] ?? null;
   }

@@ -7,7 +7,7 @@ import { CidrSet } from "../lib/address.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import type { Log } from "../lib/log.ts";
 import { Router } from "../router/router.ts";
-import { HttpCache } from "../cache/http-cache.ts";
+import type { HttpCache } from "../cache/http-cache.ts";
 import type { CacheSettings, Settings } from "../settings.ts";
 import type { FoundToken } from "../token/source.ts";
 import type { TokenFront } from "../token/token-front.ts";
@@ -22,6 +22,15 @@ import type { ClientRequest } from "./request.ts";
 import { TargetResolver } from "./resolve.ts";
 import { ResponseHeaders } from "./response-headers.ts";
 import { Services } from "./services.ts";
+
+/** What a snapshot is made with. */
+export type SnapshotParts = {
+  readonly tokens: TokenFront;
+  readonly sweeper: Sweeper;
+  readonly log: Log;
+  /** Called where a route is cached; null: it is not, whatever the route says. */
+  readonly createCache: (settings: CacheSettings, log: Log) => HttpCache | null;
+};
 
 export class Snapshot {
   readonly router: Router;
@@ -41,8 +50,11 @@ export class Snapshot {
   /** Every header that some route reads a token from, in lower case. */
   readonly #tokenHeaderNames: readonly string[];
 
+  readonly tokens: TokenFront;
+
   /** @throws Error when a service's CA cannot be read */
-  constructor(readonly settings: Settings, readonly tokens: TokenFront, sweeper: Sweeper, log: Log, previous: Snapshot | null = null) {
+  constructor(readonly settings: Settings, { tokens, sweeper, log, createCache }: SnapshotParts, previous: Snapshot | null = null) {
+    this.tokens = tokens;
     /** Whether this part of the settings stayed as it was, so that what was built from it may stay. */
     const isKept = (part: (of: Settings) => unknown): boolean => previous !== null && isDeepStrictEqual(part(previous.settings), part(settings));
     this.router = new Router(settings.routes);
@@ -88,10 +100,6 @@ export class Snapshot {
 }
 
 const NONE: readonly string[] = [];
-
-function createCache({ memoryBytes, objectBytes, disk }: CacheSettings, log: Log): HttpCache {
-  return new HttpCache({ name: "route-gateway", memoryBytes, objectBytes, disk, log });
-}
 
 function poolSettings(settings: Settings): ConstructorParameters<typeof HttpPool>[0] {
   const { responseBufferBytes, responseBufferTotalBytes } = settings.limits;

@@ -37,7 +37,7 @@ class Rig {
     if (!("settings" in parsed)) throw new Error(JSON.stringify(parsed.mistakes));
     const settings = { ...parsed.settings, limits: { ...parsed.settings.limits, ...limits }, proxyProtocol };
     const log = new Log("json", { write: (_text, done) => queueMicrotask(done), writeSync() {} });
-    this.#snapshot = new Snapshot(settings, TokenFront.empty(), this.sweeper, log);
+    this.#snapshot = new Snapshot(settings, { tokens: TokenFront.empty(), sweeper: this.sweeper, log, createCache: () => null });
     this.proxy = new Proxy(this.#snapshot, log, this.sweeper, IDLE_TIMEOUT_S);
     this.admission = Admission.of(settings, { record: (message, fields) => this.said.push({ message, ...fields }) });
     this.http = new HttpEntrypoint(settings.http, settings, this.proxy, this.admission, this.sweeper);

@@ -71,7 +71,7 @@ export class TlsGateway {
     if (!("settings" in parsed)) throw new Error(JSON.stringify(parsed.mistakes));
     const { settings } = parsed;
     this.#log = new Log("json", { write: (text, done) => { this.#text += text; queueMicrotask(done); }, writeSync: (text) => { this.#text += text; } });
-    this.#snapshot = new Snapshot(settings, TokenFront.empty(), this.sweeper, this.#log);
+    this.#snapshot = new Snapshot(settings, { tokens: TokenFront.empty(), sweeper: this.sweeper, log: this.#log, createCache: () => null });
     const own = this; // eslint-disable-line -- a getter of the source has a `this` of its own
     this.routes = new GatewayRoutes({ get gateways() { return own.gateways; } }, 10_000, () => performance.now() + this.skewMs);
     const edge = new Edge({
