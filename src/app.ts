@@ -3,6 +3,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "./certificate/renewal.ts";
+import { Admission } from "./entrypoint/admission.ts";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
 import type { Front } from "./front.ts";
 import { Sweeper } from "./lib/deadlines.ts";
@@ -52,9 +53,11 @@ export class App {
       this.#snapshot = this.#makeSnapshot(this.settings, this.#tokens, await loadCache(this.settings), null);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
-      this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy);
+      // One count for all addresses.
+      const admission = Admission.of(this.settings, this.log);
+      this.#http = new HttpEntrypoint(this.settings.http, this.settings, this.#proxy, admission, this.#sweeper);
       this.#snapshot.start();
-      front?.listen(this.#proxy, this.#sweeper, {
+      front?.listen(this.#proxy, this.#sweeper, admission, {
         requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
         services: () => this.services, cache: () => this.#snapshot?.cache ?? null,
       });
@@ -216,9 +219,14 @@ function needingRestart(old: Settings, next: Settings): string[] {
     isDeepStrictEqual(old.gateway, next.gateway) ? "" : "gateway",
     isDeepStrictEqual(old.admin, next.admin) ? "" : "admin",
     old.logFormat === next.logFormat ? "" : "log.format",
+    isDeepStrictEqual(admissionSettings(old), admissionSettings(next)) ? "" : "limits.connections, limits.connectionsPerAddress or proxyProtocol",
     old.websocket.messageLimitBytes === next.websocket.messageLimitBytes ? "" : "websocket.messageLimit (towards clients)",
     compresses(old) === compresses(next) ? "" : "compressText",
   ].filter((name) => name !== "");
+}
+
+function admissionSettings({ limits: { connections, connectionsPerAddress }, proxyProtocol }: Settings): unknown {
+  return { connections, connectionsPerAddress, proxyProtocol };
 }
 
 /** Loaded when it is needed: a plain router starts without it. */

@@ -9,11 +9,13 @@ import type { Certificate } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
 import { Certificates } from "./certificates.ts";
 import { DnsServer } from "./dns/server.ts";
+import type { Admission } from "./entrypoint/admission.ts";
 import { HttpsServers } from "./entrypoint/https.ts";
 import { TlsFront, type TlsRoute } from "./entrypoint/tls.ts";
 import type { Gateway, GatewayHandlers } from "./gateway.ts";
 import type { Sweeper } from "./lib/deadlines.ts";
 import type { Log } from "./lib/log.ts";
+import { stallMsAt } from "./limits/minimum-rate.ts";
 import { createExposition } from "./metrics/exposition.ts";
 import { Meter } from "./metrics/meter.ts";
 import type { HttpCache } from "./cache/http-cache.ts";
@@ -86,9 +88,9 @@ export class Front {
   }
 
   /** Binds the addresses. @throws Error with the address in its message */
-  listen(proxy: Proxy, sweeper: Sweeper, counts: ProgramCounts): void {
+  listen(proxy: Proxy, sweeper: Sweeper, admission: Admission | null, counts: ProgramCounts): void {
     const { tls, gateway, admin } = this.settings;
-    if (tls !== null) this.#listenTls(tls.https, proxy, sweeper);
+    if (tls !== null) this.#listenTls(tls.https, proxy, sweeper, admission);
     const calls = this.registry === null || gateway === null ? null : this.#calls(this.registry, gateway);
     if (admin !== null) this.#listenAdmin(admin, calls, counts);
     if (calls !== null && gateway !== null && gateway.broker !== null) {
@@ -126,11 +128,11 @@ export class Front {
     return this.settings.tls?.redirect === true ? this.#tls?.port ?? null : null;
   }
 
-  #listenTls(listen: { readonly host: string; readonly port: number }, proxy: Proxy, sweeper: Sweeper): void {
+  #listenTls(listen: { readonly host: string; readonly port: number }, proxy: Proxy, sweeper: Sweeper, admission: Admission | null): void {
     const servers = new HttpsServers(this.settings, proxy);
     this.#servers = servers;
     this.#tls = new TlsFront({
-      listen, servers, connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
+      listen, admission, servers, stallMs: stallMsAt(this.settings.limits.minimumRate), connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
       route: (serverName) => this.#route(serverName),
       failed: (backend) => this.gateways?.failed(backend),
       moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "", protocol: "tcp" }, bytesIn, bytesOut),

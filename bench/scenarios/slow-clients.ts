@@ -102,7 +102,7 @@ async function measure(run: Run, attack: SlowKind): Promise<void> {
       let isOver = false;
       const cut = untilCut(server.port, waits ? startedMs + LIMITS_S[attack] * 1000 : performance.now()).finally(() => { isOver = true; });
       // A connection of the load that is never used would be closed as a slow one.
-      while (!isOver) seen.leaving.push(await normalLoad(run, () => Promise.race([cut, Bun.sleep(LOAD_MS)])));
+      do seen.leaving.push(await normalLoad(run, () => Promise.all([Bun.sleep(LEAST_MS), Promise.race([cut, Bun.sleep(LOAD_MS)])]))); while (!isOver);
       seen.left.push(await cut);
     });
     seen.kib.push(growth / clients / 1024);
@@ -113,6 +113,8 @@ async function measure(run: Run, attack: SlowKind): Promise<void> {
 }
 
 const LOAD_MS = 4000;
+/** A load that is to stop has to have begun. */
+const LEAST_MS = 200;
 
 /** They have come in, and what they asked for has been done: little is left but the normal load. */
 async function untilCalm(pid: number): Promise<void> {

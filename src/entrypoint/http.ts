@@ -6,6 +6,7 @@
 // loopback behind a listener that does that.
 
 import { hostForUrl } from "../lib/address.ts";
+import { stallMsAt } from "../limits/minimum-rate.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { type GatewayServer, type Proxy, websocketHandlers } from "../proxy/proxy.ts";
 import type { ClientLeg } from "../proxy/session.ts";
@@ -68,7 +69,9 @@ export class HttpEntrypoint {
       },
     });
     try {
-      this.#front = new PlainFront({ listen, admission, clients, server: { address: LOOPBACK, port: this.#server.port as number } }, sweeper);
+      this.#front = new PlainFront({
+        listen, admission, clients, server: { address: LOOPBACK, port: this.#server.port as number }, stallMs: stallMsAt(settings.limits.minimumRate),
+      }, sweeper);
     } catch (error) {
       void this.#server.stop(true);
       throw error;

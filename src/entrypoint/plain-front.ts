@@ -24,6 +24,8 @@ export type PlainFrontOptions = {
   readonly clients: AnnouncedClients;
   /** 10,000 unless told. */
   readonly silentLimit?: number;
+  /** How long a client may take nothing of what waits for it, ms. */
+  readonly stallMs: number;
 };
 
 export class PlainFront {
@@ -158,7 +160,7 @@ class PlainConnection implements Sweepable {
     this.#tunnel = new Tunnel(this.socket, {
       backends: [options.server], connectTimeoutMs: CONNECT_TIMEOUT_MS, first,
       // The server behind has its own rules for idle connections.
-      idleTimeoutMs: Infinity, halfOpen: false,
+      idleTimeoutMs: Infinity, halfOpen: false, stallMs: options.stallMs,
       connected: (_backend, ours) => {
         localPort = ours;
         options.clients.announce(ours, this.arrival.client);

@@ -31,6 +31,8 @@ export type TlsFrontOptions = {
   readonly admission?: Admission | null;
   readonly connectTimeoutMs: number;
   readonly tunnelIdleTimeoutMs: number;
+  /** How long a client of our own servers may take nothing of what waits for it, ms; five minutes unless told. */
+  readonly stallMs?: number;
   /** Connections that have not said their name yet; 10,000 unless told. */
   readonly peekingLimit?: number;
   /** null: the name is unknown. @param serverName null: the client said none */
@@ -220,7 +222,7 @@ class TlsConnection implements Sweepable {
   }
 
   #terminate({ serverName, protocols }: ClientHello, certificate: Certificate, first: Buffer): void {
-    const { servers, connectTimeoutMs, log } = this.front.options;
+    const { servers, connectTimeoutMs, stallMs, log } = this.front.options;
     // RFC 7301 section 3.2; Bun.serve would go on without a protocol.
     if (protocols.length > 0 && !protocols.some((protocol) => PROTOCOLS.has(protocol))) {
       return this.#refuse(serverName, "no protocol that is served", alertRecord(NO_APPLICATION_PROTOCOL));
@@ -236,7 +238,7 @@ class TlsConnection implements Sweepable {
     this.#tunnel = new Tunnel(this.socket, {
       backends: [server.address], connectTimeoutMs, first,
       // The server behind has its own rules for idle connections.
-      idleTimeoutMs: Infinity, halfOpen: false,
+      idleTimeoutMs: Infinity, halfOpen: false, ...(stallMs === undefined ? {} : { stallMs }),
       connected: (_backend, ours) => {
         localPort = ours;
         server.announce(ours, this.#client);

@@ -29,3 +29,19 @@ export function countedBody(body: ReadableStream<Uint8Array>): { readonly stream
   }, { highWaterMark: 0 });
   return { stream, ended };
 }
+
+const SLICE_BYTES = 64 * 1024;
+
+/** Bytes in hand as a stream, slice by slice as the client takes them: Bun.serve would keep a copy of all that waits. */
+export function slicedBody(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  let at = 0;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      // Bun.serve stalls over HTTP/2 when a pull enqueues at once (docs/ARCHITECTURE.md).
+      await new Promise((resolve) => { setImmediate(resolve); });
+      controller.enqueue(bytes.subarray(at, at + SLICE_BYTES));
+      at += SLICE_BYTES;
+      if (at >= bytes.length) controller.close();
+    },
+  }, { highWaterMark: 0 });
+}

@@ -11,7 +11,7 @@ import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
-import { type BodyEnd, ClientGoneError, type UpstreamResponse } from "../upstream/exchange.ts";
+import { type BodyEnd, ClientGoneError, ClientStalledError, type UpstreamResponse } from "../upstream/exchange.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
@@ -23,7 +23,7 @@ import { identifyClient } from "./client.ts";
 import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
 import type { AnswerHead } from "./compressing.ts";
-import { countedBody } from "./counted-body.ts";
+import { countedBody, slicedBody } from "./counted-body.ts";
 import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
 import { reasonOf, stackOf, upstreamError } from "./failure.ts";
@@ -239,6 +239,7 @@ export class Proxy {
     if (journey.isUpgrade) return this.#bridge(journey, attempts, (target) => passOnHandshake(journey, target));
     const body = requestBody(visit.raw, request, match.route);
     if (body.content instanceof Promise) {
+      visit.awaitBody();
       return this.#after(visit, body.content, (bytes) => {
         visit.bytesIn = bytes.length;
         return this.#exchange(journey, attempts, bytes, body.framing, false);
@@ -304,8 +305,10 @@ export class Proxy {
 
   /** What does not come from an upstream of this request; its end is that of the request. */
   #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null): Answer {
-    const { visit } = journey;
-    const counted = body instanceof ReadableStream ? countedBody(body) : null;
+    const { visit, snapshot: { pool } } = journey;
+    // From a client that does not read, a large body is to be kept away, whoever has it in memory.
+    const isRoom = !(body instanceof Uint8Array) || pool.budget.admit(body.length, visit);
+    const counted = body instanceof ReadableStream ? countedBody(body) : isRoom ? null : countedBody(slicedBody(body));
     const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null });
     return delivered instanceof Promise ? this.#after(visit, delivered, (response) => this.#done(visit, response)) : this.#done(visit, delivered);
   }
@@ -438,6 +441,7 @@ export class Proxy {
   async #awaitEnd(visit: Visit, status: number, ended: Promise<BodyEnd> | null): Promise<void> {
     const end = await ended;
     visit.reason = end?.error?.message ?? null;
+    visit.isStalled = end?.error instanceof ClientStalledError;
     visit.finish(status, end?.bytes ?? 0);
     this.#running -= 1;
   }

@@ -1,7 +1,8 @@
 // One request's record on its way through the proxy: what the access line will say, and the client's end of the wait
 // (its abort signal and its idle timer, touched only when a request turns out to be slow).
 
-import type { ExchangeWatcher } from "../upstream/exchange.ts";
+import { MinimumRate, stallMsAt } from "../limits/minimum-rate.ts";
+import { ClientStalledError, type ExchangeWatcher } from "../upstream/exchange.ts";
 import type { Attempts } from "./attempts.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { ClientLeg } from "./session.ts";
@@ -11,10 +12,16 @@ import type { Snapshot } from "./snapshot.ts";
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
 const PATIENCE_S = 255;
 const REARM_MS = 10_000;
+/** For a client that was given up: Bun.serve would keep what it has for it, and with it the connection. Bun counts in fours. */
+const LEAVE_S = 4;
+/** For the next byte of a short body, which is read before anybody is asked; Bun counts no upload below 16 kB/s. */
+const SHORT_BODY_S = 60;
 
 /** What is done to the client's connection, by the server that holds it. */
 export interface ClientConnection {
   timeout(request: Request, seconds: number): void;
+  /** null: the request is over, its answer has left. */
+  requestIP(request: Request): unknown;
   upgrade(request: Request, options: { readonly data: ClientLeg; readonly headers: [string, string][] }): boolean;
 }
 
@@ -47,11 +54,16 @@ export class Visit implements ExchangeWatcher {
   attempts: Attempts | null = null;
   /** Who counts what passes; null: nobody. */
   meter: Metering | null = null;
+  /** The client stopped reading: its connection has to go. */
+  isStalled = false;
   readonly startedMs = performance.now();
   #waitingFor: { abort(): void } | null = null;
   #isWatched = false;
   #armedMs = 0;
   #isLogged = false;
+  /** How slowly the client may send, and take; null: as slowly as it likes, or nobody has waited for it yet. */
+  #sending: MinimumRate | null = null;
+  #taking: MinimumRate | null = null;
 
   /** @param snapshot the configuration that this request began with and ends with */
   constructor(readonly raw: Request, private readonly server: ClientConnection, private readonly idleTimeoutS: number,
@@ -75,11 +87,34 @@ export class Visit implements ExchangeWatcher {
     signal.addEventListener("abort", abort, { once: true });
   }
 
-  /** Bytes of a request body arrived. @param bytes so far */
-  bodyBytes(bytes: number): void {
+  /** Bytes of a request body arrived. @param bytes so far @throws ClientStalledError */
+  bodyBytes(bytes: number, waitedMs: number): void {
+    const { minimumRate } = this.snapshot.settings.limits;
+    if (minimumRate > 0 && !(this.#sending ??= new MinimumRate(minimumRate)).moved(bytes - this.bytesIn, waitedMs)) throw new ClientStalledError("client sends too slowly");
     this.bytesIn = bytes;
     // Bun does not count an upload slower than about 16 kB/s as activity.
     if (performance.now() - this.#armedMs > REARM_MS) this.keepClient();
+  }
+
+  taken(bytes: number, waitedMs: number): boolean {
+    const { minimumRate } = this.snapshot.settings.limits;
+    return minimumRate === 0 || (this.#taking ??= new MinimumRate(minimumRate)).moved(bytes, waitedMs);
+  }
+
+  get stallMs(): number {
+    return stallMsAt(this.snapshot.settings.limits.minimumRate);
+  }
+
+  /** Keeps no more of the request alive than it has to. */
+  delivery(): () => boolean {
+    const { server, raw } = this;
+    return () => server.requestIP(raw) === null;
+  }
+
+  /** A short body is collected. */
+  awaitBody(): void {
+    this.#armedMs = performance.now();
+    this.server.timeout(this.raw, SHORT_BODY_S);
   }
 
   keepClient(): void {
@@ -107,7 +142,7 @@ export class Visit implements ExchangeWatcher {
     this.#waitingFor = null;
     this.attempts?.release();
     // A changed timer would stick to the connection after this request.
-    if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.raw, this.idleTimeoutS);
+    if (this.#armedMs > 0 && status !== 101) this.server.timeout(this.raw, this.isStalled ? LEAVE_S : this.idleTimeoutS);
     if (status !== 101) this.meter?.moved(this.service ?? "", { code: String(status), method: this.raw.method, protocol: "http" }, this.bytesIn, bytesOut);
     this.log.write({
       requestId: this.requestId, client: this.client, method: this.raw.method, path: this.path, route: this.route,

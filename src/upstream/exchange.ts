@@ -29,8 +29,22 @@ export type BodyEnd = {
 export interface ExchangeWatcher {
   /** Called when a connection is dialled, after about 100 ms of waiting, and every 30 s from then on: quick requests pay nothing. */
   slow(exchange: { abort(): void }): void;
-  /** A streamed request body has brought so many bytes so far. */
-  bodyBytes(bytes: number): void;
+  /**
+   * A streamed request body has brought so many bytes so far.
+   * @param waitedMs for the last of them
+   * @throws ClientStalledError when the client is too slow
+   */
+  bodyBytes(bytes: number, waitedMs: number): void;
+  /**
+   * The client has taken what a streamed answer had for it, after it had to be waited for.
+   * @param bytes since it was waited for the last time
+   * @returns false when it is too slow
+   */
+  taken?(bytes: number, waitedMs: number): boolean;
+  /** How long a client may take nothing of a streamed answer, ms; five minutes unless told. */
+  readonly stallMs?: number;
+  /** What says whether an answer that was sent whole has left for its client, or its client has. */
+  delivery?(): () => boolean;
 }
 
 export type UpstreamResponse = {

@@ -59,7 +59,10 @@ export class HttpConnection implements Sweepable {
   #collected: Buffer[] = [];
   #budgeted = 0;
   #body: StreamedBody | null = null;
-  #paused = false;
+  /** Since when the client is waited for, monotonic ms; null: it is not. */
+  #pausedMs: number | null = null;
+  /** Of a streamed answer, since the client was waited for the last time. */
+  #pushedBytes = 0;
   #deadlineMs = Infinity;
   #slowAtMs = Infinity;
   /** When it became free for an exchange the last time, for the pool; 0: it is at its first one. */
@@ -144,11 +147,12 @@ export class HttpConnection implements Sweepable {
     let bytes = 0;
     try {
       for (;;) {
+        const askedMs = performance.now();
         const { done, value } = await reader.read();
         if (this.#request !== request) return void reader.cancel().catch(() => {});
         if (done) break;
         bytes += value.length;
-        request.watcher.bodyBytes(bytes);
+        request.watcher.bodyBytes(bytes, performance.now() - askedMs);
         if (bytes > request.bodyLimitBytes) throw new BodyTooLargeError("request body over the route's limit");
         if (value.length === 0) continue;
         this.#write(request.chunked ? encodeChunk(value) : value);
@@ -159,8 +163,9 @@ export class HttpConnection implements Sweepable {
       if (request.chunked) this.#write(encodeLastChunk());
       this.#uploaded(request);
     } catch (error) {
-      // A body that is too large is ours to refuse; anything else that a request body can throw is a client that left.
-      this.#fail(error instanceof BodyTooLargeError ? error : new ClientGoneError("client went away while sending"));
+      // A body that is too large or too slow is ours to refuse; anything else that a request body can throw is a client that left.
+      const isOurs = error instanceof BodyTooLargeError || error instanceof ClientStalledError;
+      this.#fail(isOurs ? error : new ClientGoneError("client went away while sending"));
     }
   }
 
@@ -244,7 +249,7 @@ export class HttpConnection implements Sweepable {
   }
 
   #readBody(chunk: Buffer): void {
-    if (!this.#paused) this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
+    if (this.#pausedMs === null) this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
     const decoder = this.#decoder;
     if (decoder !== null) return this.#readChunks(decoder, chunk);
     if (this.#head?.framing.kind === "close") return this.#push(chunk);
@@ -266,6 +271,7 @@ export class HttpConnection implements Sweepable {
   }
 
   #push(data: Buffer): void {
+    this.#pushedBytes += data.length;
     if (this.#body?.push(data) === false) this.pause();
   }
 
@@ -278,13 +284,15 @@ export class HttpConnection implements Sweepable {
     // An answer that came before the request was sent to its end is the upstream's last word on this connection: nobody
     // reads what the client still sends.
     const sent = !this.#uploading && (this.#outgoing?.pendingBytes ?? 0) === 0;
+    const watcher = this.#request?.watcher;
     const reusable = head.keepAlive && surplus === 0 && sent && this.isOpen;
     this.#request = null;
     this.#clear();
     if (reusable) this.release();
     else this.#destroy();
-    if (streamed !== null) streamed.end();
-    else resolve?.({ head, body, ended: null });
+    if (streamed !== null) return streamed.end();
+    if (body !== null && watcher !== undefined) this.settings.budget.hold(body.length, watcher);
+    resolve?.({ head, body, ended: null });
   }
 
   /** Ready for an exchange: the last one is over, or nobody wants the first one any more. */
@@ -307,7 +315,8 @@ export class HttpConnection implements Sweepable {
     if (this.#budgeted > 0) this.settings.budget.give(this.#budgeted);
     this.#budgeted = 0;
     this.#collected.length = 0;
-    if (this.#paused) this.resume();
+    this.#pushedBytes = 0;
+    if (this.#pausedMs !== null) this.#flow();
   }
 
   #fail(error: Error): void {
@@ -346,16 +355,24 @@ export class HttpConnection implements Sweepable {
   // ---- BodySource and Sweepable
 
   pause(): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    this.#deadlineMs = performance.now() + CLIENT_STALL_MS;
+    if (this.#pausedMs !== null) return;
+    this.#pausedMs = performance.now();
+    this.#deadlineMs = this.#pausedMs + (this.#request?.watcher.stallMs ?? CLIENT_STALL_MS);
     this.#socket?.pause();
   }
 
   resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    if (this.#request !== null) this.#deadlineMs = performance.now() + this.#request.readTimeoutMs;
+    if (this.#pausedMs === null) return;
+    const nowMs = performance.now();
+    const isQuick = this.#request?.watcher.taken?.(this.#pushedBytes, nowMs - this.#pausedMs) ?? true;
+    this.#pushedBytes = 0;
+    if (!isQuick) return this.#fail(new ClientStalledError("client reads too slowly"));
+    if (this.#request !== null) this.#deadlineMs = nowMs + this.#request.readTimeoutMs;
+    this.#flow();
+  }
+
+  #flow(): void {
+    this.#pausedMs = null;
     this.#socket?.resume();
   }
 
@@ -384,6 +401,7 @@ export class HttpConnection implements Sweepable {
       this.#request.watcher.slow(this);
     }
     if (nowMs < this.#deadlineMs) return;
+    if (this.#pausedMs !== null) return this.#fail(new ClientStalledError("client stopped reading"));
     const isClientsTurn = this.#phase === "head" && this.#uploading && (this.#outgoing?.pendingBytes ?? 0) === 0;
     this.#fail(isClientsTurn ? new ClientStalledError("client stopped sending its body") : new UpstreamTimeoutError("upstream did not answer in time"));
   }

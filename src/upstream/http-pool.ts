@@ -42,12 +42,15 @@ export class HttpPool implements Sweepable {
   #retired = false;
   #closed = false;
   readonly #connection;
+  /** Of whole bodies on their way to clients, also those that don't come from upstreams. */
+  readonly budget: BufferBudget;
 
   constructor(private readonly settings: HttpPoolSettings, private readonly sweeper: Sweeper) {
+    this.budget = new BufferBudget(settings.responseBufferTotalBytes);
     this.#connection = {
       writeTimeoutMs: settings.writeTimeoutMs,
       bufferBytes: settings.responseBufferBytes,
-      budget: new BufferBudget(settings.responseBufferTotalBytes),
+      budget: this.budget,
       heads: new ResponseHeadMemo(),
     };
   }

@@ -65,6 +65,15 @@ export class BufferBudget {
     this.#held.add({ bytes, isOver: receiver.delivery() });
   }
 
+  /** For a body that is in hand already. @returns false when there is no room for it on its way: it is to be streamed */
+  admit(bytes: number, receiver: Receiver): boolean {
+    if (bytes < HELD_BYTES) return true;
+    if (!this.take(bytes)) return false;
+    this.give(bytes);
+    this.hold(bytes, receiver);
+    return true;
+  }
+
   #look(): void {
     const nowMs = this.now();
     if (nowMs < this.#lookAtMs) return;

@@ -16,7 +16,7 @@ const PAUSE_MS = 300;
 
 /** Somebody who has been told the end and shows no sign of life is given up after this long, ms: closing at once, while it still sends, would be a reset that overtakes the end. */
 const LINGER_MS = 10_000;
-/** Somebody who takes nothing of what waits for it: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
+/** Somebody who takes nothing of what waits for it, unless told otherwise: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
 const STALL_MS = 300_000;
 
 export type TunnelAddress = { readonly address: string; readonly port: number };
@@ -40,6 +40,8 @@ export type TunnelRequest = {
    * reading is cut, whatever else it says: behind us nobody sees it.
    */
   readonly halfOpen: boolean;
+  /** Without half-open connections: how long somebody may take nothing of what waits for it, ms; five minutes unless told. */
+  readonly stallMs?: number;
   /** What the client has sent already. */
   readonly first: Uint8Array;
   /** Could not be connected to. */
@@ -268,7 +270,7 @@ export class Tunnel implements Sweepable {
   }
 
   #isStalled(direction: Direction | null, nowMs: number): boolean {
-    return !this.request.halfOpen && direction !== null && nowMs - direction.waitingSinceMs >= STALL_MS;
+    return !this.request.halfOpen && direction !== null && nowMs - direction.waitingSinceMs >= (this.request.stallMs ?? STALL_MS);
   }
 
   #linger(): void {

@@ -39,7 +39,7 @@ export class TestAdmin {
     })();
     const log = (message: string, fields?: object): void => void of().logged.push(`${message} ${JSON.stringify(fields)}`);
     const options: AdminOptions = {
-      token: null, hostNames: [], gateways: { calls, registry }, metrics, certificates: () => of().certificates, services: () => of().services, cache: of().cache, health: () => of().health,
+      token: null, hostNames: [], gateways: { calls, registry }, metrics, certificates: () => of().certificates, services: () => of().services, cache: { stats: () => of().cache.stats(), purge: (selector) => of().cache.purge(selector) }, health: () => of().health,
       log: { info: log, error: log }, ...changed,
     };
     self = new TestAdmin(root, registry, options, new AdminServer({ host, port: 0 }, options));
