@@ -117,7 +117,8 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
     const logged = (): Array<Record<string, unknown>> => (routers[kind] as TestRouter).lines.filter(({ path }) => path === "/endless");
     // 4 MiB/s: a second for what kernels hold, ten for the client.
     const [line] = await eventually("the line about it", logged, (lines) => lines.length > 0, 20_000);
-    expect(line?.["reason"]).toBe("client stopped reading");
+    // The listener that counts may be the first to give it up; to the server behind, the client has then gone.
+    expect(["client stopped reading", ...(kind === "counted" ? ["client went away"] : [])]).toContain(line?.["reason"] as string);
     expect(line?.["duration_ms"]).toBeGreaterThan(9000);
     // Nor is the client's connection kept, though it still takes nothing.
     await eventually("its connection to be gone", () => hasConnection(port(), client.socket.localPort as number), (has) => !has, 10_000);
