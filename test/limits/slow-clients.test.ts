@@ -111,6 +111,7 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
 
   test.concurrent("an answer that nobody reads is given up, at the upstream as well", async () => {
     const client = await RawClient.open(port());
+    const { localPort } = client.socket;
     client.socket.pause();
     client.write("GET /endless HTTP/1.1\r\nHost: a.test\r\n\r\n");
     await pod.until(() => pod.seen.some(({ target }) => target === "/endless"));
@@ -121,7 +122,7 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
     expect(["client stopped reading", ...(kind === "counted" ? ["client went away"] : [])]).toContain(line?.["reason"] as string);
     expect(line?.["duration_ms"]).toBeGreaterThan(9000);
     // Nor is the client's connection kept, though it still takes nothing.
-    await eventually("its connection to be gone", () => hasConnection(port(), client.socket.localPort as number), (has) => !has, 10_000);
+    await eventually("its connection to be gone", () => hasConnection(port(), localPort as number), (has) => !has, 10_000);
     // What the kernel has may still be read; then the connection ends, short of what was announced.
     client.socket.resume();
     await client.until(() => client.isClosed);
