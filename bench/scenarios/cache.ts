@@ -1,6 +1,8 @@
-// The HTTP cache. Hits of a 10 KiB page, ours beside nginx's proxy_cache, and beside a Bun.serve that does nothing but answer: no
-// handler in this runtime can be faster than that. Then a stampede: hundreds of clients ask at once for what is not there yet.
+// The HTTP cache. Hits of a 10 KiB page, plain and for clients that take gzip, ours beside nginx's proxy_cache, and beside a Bun.serve
+// that does nothing but answer: no handler in this runtime can be faster than that. Then a stampede: hundreds of clients ask at once
+// for what is not there yet.
 
+import { gunzipSync } from "node:zlib";
 import { startBareServer } from "../lab/bare-server.ts";
 import { startConfigured } from "../lab/configured-gateway.ts";
 import { freePort, type Lab } from "../lab/lab.ts";
@@ -12,6 +14,7 @@ import { median, ratios } from "../lab/statistics.ts";
 import { type Contender, describeSeen, inRounds, type Seen, type WrkRounds } from "../lab/wrk-rounds.ts";
 import { wrkMissing } from "../lab/wrk.ts";
 import type { PagePodCalls } from "../programs/page-pod.ts";
+import { recordsJson } from "../programs/records.ts";
 import type { StampedeCalls } from "../programs/stampede-client.ts";
 
 const SIZES = {
@@ -22,6 +25,8 @@ const SIZES = {
 
 const CONNECTIONS = 64;
 const PAGE_BYTES = 10 * 1024;
+/** Text that compresses as text does. */
+const PAGE = recordsJson(PAGE_BYTES).slice(0, PAGE_BYTES);
 /** Of a page that is not there yet: all have asked before it comes. */
 const DELAY_MS = 200;
 
@@ -50,16 +55,21 @@ async function runCache({ size, command, lab, report }: Bench): Promise<void> {
 async function hits(run: WrkRounds, command: readonly string[]): Promise<void> {
   const { lab, report } = run;
   const originLog = lab.path("origin.log");
-  const origin = await startFilePod(lab, "page.html", "p".repeat(PAGE_BYTES), "add_header Cache-Control max-age=3600;", originLog);
+  const origin = await startFilePod(lab, "page.html", PAGE, "add_header Cache-Control max-age=3600;", originLog);
   const { ours, nginx } = await startCaches(lab, command, `127.0.0.1:${origin}`);
-  const contenders = [ours, nginx, await startBare(lab)].map((server): Contender => ({ name: server.name, server, path: "/page.html", headers: {} }));
-  for (const { server } of contenders) await fill(server);
+  const [plain, gzipped] = [{}, { "Accept-Encoding": "gzip" }];
+  const contenders = [contender(ours, plain), contender(nginx, plain), contender(await startBare(lab), plain), contender(ours, gzipped), contender(nginx, gzipped)];
+  for (const each of contenders) await check(each);
   const seen = await inRounds(run, contenders);
-  for (const one of seen) describeSeen(report, one);
-  judge(report, seen as [Seen, Seen, Seen]);
+  for (const one of seen) describeSeen(report, one, [`${text(median(one.wireBytes))} bytes on the wire`]);
+  judge(report, seen);
   const asked = (await Bun.file(originLog).text()).split("\n").length - 1;
-  // One for each cache; and the lines of the last second may not be there yet.
+  // Once for each cache.
   if (asked > 2) report.fail(`the origin was asked ${asked} times: these were not hits`);
+}
+
+function contender(server: Server, headers: Readonly<Record<string, string>>): Contender {
+  return { name: "Accept-Encoding" in headers ? `${server.name}, gzip` : server.name, server, path: "/page.html", headers };
 }
 
 /** @param origin `host:port` */
@@ -72,11 +82,12 @@ async function startCaches(lab: Lab, command: readonly string[], origin: string)
       proxy_pass http://origin;
       proxy_cache pages;
       proxy_cache_lock on;
-      # Otherwise each hit opens the file anew, and reads it by system calls of its own.
+      # Otherwise each hit opens the file anew. Without sendfile, which is slower for a page of this size.
       open_file_cache max=1000 inactive=1h;
       open_file_cache_valid 1h;
-      sendfile on;
-      tcp_nopush on;` },
+      gzip on;
+      gzip_comp_level 5;
+      gzip_vary on;` },
   });
   return { ours, nginx };
 }
@@ -90,20 +101,23 @@ routes: [{ path: /, service: pages, cache: true }]
 
 async function startBare(lab: Lab): Promise<Server> {
   const port = await freePort();
-  const running = await startBareServer(lab, port, "text/html", "p".repeat(PAGE_BYTES));
+  const running = await startBareServer(lab, port, "text/html", PAGE);
   return { name: CEILING, pid: running.pid, port, log: null };
 }
 
-/** @throws Error when what comes is not the page */
-async function fill({ name, port }: Server): Promise<void> {
-  const answer = await fetch(`http://127.0.0.1:${port}/page.html`);
-  const { byteLength } = await answer.arrayBuffer();
-  if (answer.status !== 200 || byteLength !== PAGE_BYTES) throw new Error(`${name} answered ${answer.status} with ${byteLength} bytes`);
+/** The first time it is no hit. @throws Error when what comes is not the page, in the coding that was asked for */
+async function check({ name, server: { port }, path, headers }: Contender): Promise<void> {
+  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, decompress: false });
+  const body = Buffer.from(await answer.arrayBuffer());
+  const coding = answer.headers.get("content-encoding") ?? undefined;
+  if (answer.status !== 200 || coding !== headers["Accept-Encoding"]) throw new Error(`${name}: ${answer.status}, content-encoding ${coding}`);
+  if ((coding === undefined ? body : gunzipSync(body)).toString() !== PAGE) throw new Error(`${name}: what comes is another page`);
 }
 
-function judge(report: Report, [ours, nginx, bare]: [Seen, Seen, Seen]): void {
-  for (const { contender, rate, cpuUs } of [ours, bare]) {
-    report.figure(`${contender.name} / nginx`, ratios(rate, nginx.rate), " x req/s", [`${text(median(ratios(cpuUs, nginx.cpuUs)))} x CPU/request`]);
+function judge(report: Report, seen: readonly Seen[]): void {
+  const [ours, nginx, bare, oursGzip, nginxGzip] = seen as [Seen, Seen, Seen, Seen, Seen];
+  for (const [one, other] of [[ours, nginx], [bare, nginx], [oursGzip, nginxGzip]] as const) {
+    report.figure(`${one.contender.name} / nginx`, ratios(one.rate, other.rate), " x req/s", [`${text(median(ratios(one.cpuUs, other.cpuUs)))} x CPU/request`]);
   }
   report.bound({ what: "cache hits/s beside nginx", values: ratios(ours.rate, nginx.rate), unit: " x", limit: { atLeast: 1.5 } });
 }

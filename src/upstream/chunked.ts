@@ -28,7 +28,7 @@ export class ChunkedDecoder {
   }
 
   /**
-   * Decodes `bytes`, in which short chunks are moved together; `emit` gets pieces of the body as views of them.
+   * Decodes `bytes`, which are not to be used again: short chunks are moved together in them; `emit` gets pieces of the body as views of them.
    * @returns how many bytes belong to this body: fewer than given only once {@link done}
    * @throws ProtocolError at the first byte that breaks the grammar
    */

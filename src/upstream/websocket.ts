@@ -308,7 +308,8 @@ function contentSoFar(framing: BodyFraming, bytes: Buffer): { content: Buffer; i
   if (framing.kind !== "chunked") return { content: bytes, isWhole: framing.kind === "none" || (framing.kind === "length" && bytes.length >= framing.bytes) };
   const parts: Buffer[] = [];
   const decoder = new ChunkedDecoder();
-  decoder.decode(bytes, (data) => parts.push(data));
+  // Of a copy: they are looked at again with what comes after them.
+  decoder.decode(Buffer.from(bytes), (data) => parts.push(data));
   return { content: Buffer.concat(parts), isWhole: decoder.done };
 }
 

@@ -148,8 +148,9 @@ describe("demo through the router", () => {
     const socket = await dial(`/gamepad?jwt_token=${bob.desktopToken}`);
     await callApi(demo.url, "/composer/stopdesktop", { token: bob.userToken });
     await socket.closed;
+    // A desktop that does not listen may be about to: it is waited for, 5 s.
     expect((await pod("/spawner", bob.desktopToken)).status).toBe(502);
-  });
+  }, 15_000);
 });
 
 describe("demo's consoles through the router", () => {
