@@ -8,7 +8,7 @@ import type { Holding } from "./holding.ts";
 import { Place } from "./place.ts";
 
 export class DesktopAttempts implements Attempts {
-  readonly #place: Place;
+  readonly #place: Place | null;
 
   /**
    * @param startedMs of the request, `performance.now()`: from when the wait is counted
@@ -16,11 +16,11 @@ export class DesktopAttempts implements Attempts {
    * @param left the place was left
    */
   constructor(private readonly target: Target, private readonly holding: Holding, private readonly startedMs: number, gate: Gate | null, private readonly left: (() => void) | null) {
-    this.#place = new Place(gate);
+    this.#place = gate === null ? null : new Place(gate);
   }
 
   enter(waiter: Waiter): null | Promise<void> {
-    return this.#place.enter(waiter);
+    return this.#place === null ? null : this.#place.enter(waiter);
   }
 
   first(): Target {
@@ -45,7 +45,7 @@ export class DesktopAttempts implements Attempts {
   }
 
   release(): void {
-    this.#place.leave();
+    this.#place?.leave();
     this.left?.();
   }
 }

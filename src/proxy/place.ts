@@ -8,12 +8,10 @@ import type { Waiter } from "./attempts.ts";
 export class Place {
   #isInside = false;
 
-  /** @param gate null: there is room for everybody */
-  constructor(private readonly gate: Gate | null) {}
+  constructor(private readonly gate: Gate) {}
 
   /** null: taken at once. @throws RouteError unavailable, ClientGoneError, as rejections */
   enter(waiter: Waiter): null | Promise<void> {
-    if (this.gate === null) return null;
     const waiting = this.gate.enter(waiter);
     if (waiting !== null) return this.#waitFor(waiting);
     this.#isInside = true;
@@ -28,7 +26,7 @@ export class Place {
   leave(): void {
     if (!this.#isInside) return;
     this.#isInside = false;
-    this.gate?.leave();
+    this.gate.leave();
   }
 }
 

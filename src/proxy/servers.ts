@@ -111,15 +111,15 @@ class BalancedAttempts implements Attempts {
   #server: ServerTarget | null = null;
   #tried: Set<ServerTarget> | null = null;
   #retriesLeft: number;
-  readonly #place: Place;
+  readonly #place: Place | null;
 
   constructor(private readonly servers: Servers, private readonly key: string | null) {
-    this.#place = new Place(servers.gate);
+    this.#place = servers.gate === null ? null : new Place(servers.gate);
     this.#retriesLeft = servers.service.retries;
   }
 
   enter(waiter: Waiter): null | Promise<void> {
-    return this.#place.enter(waiter);
+    return this.#place === null ? null : this.#place.enter(waiter);
   }
 
   first(): Target {
@@ -163,7 +163,7 @@ class BalancedAttempts implements Attempts {
 
   release(): void {
     this.#end();
-    this.#place.leave();
+    this.#place?.leave();
   }
 
   #begin(server: ServerTarget): Target {

@@ -87,6 +87,52 @@ describe("bench", () => {
     expect(leftBehind()).toEqual({ files: [], processes: [] });
   }, 60_000);
 
+  test.skipIf(!HAS_WRK_AND_NGINX)("asks caches for a page, ours and nginx, and counts what a stampede costs their upstream", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "cache");
+    for (const name of ["route-gateway", "nginx", "Bun.serve alone, no log", "route-gateway, gzip", "nginx, gzip"]) {
+      expect(stdout).toMatch(new RegExp(`  ${name} +[\\d,.]+ req/s +p99 [\\d,.]+ ms .* bytes on the wire`));
+    }
+    for (const name of ["route-gateway", "nginx"]) expect(stdout).toMatch(new RegExp(`stampede, ${name} +1 requests upstream +the last of 50 has it`));
+    expect(stdout).toMatch(/not judged cache hits\/s beside nginx: at least 1\.5 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged stampede, requests upstream of 50: at most 1; found 1/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test.skipIf(!HAS_WRK_AND_NGINX)("kills one of four servers, and sees who is asked and that no request fails", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "balance");
+    for (const name of ["route-gateway", "nginx"]) {
+      expect(stdout).toMatch(new RegExp(`  ${name} +[\\d,.]+ req/s .* heavy [\\d.]+%, medium [\\d.]+%, light [\\d.]+%, feather [\\d.]+%`));
+      expect(stdout).toMatch(new RegExp(`  ${name}, one of four dead +[\\d,.]+ req/s +\\d+ failed requests a round +back after [\\d,.]+ ms`));
+    }
+    expect(stdout).toMatch(/not judged shares beside weights, after one came back: at most 2 points; found [\d.]+ points/);
+    expect(stdout).toMatch(/not judged failed requests in the worst round: at most 0; found \d+/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test.skipIf(!HAS_WRK_AND_NGINX)("compresses a long text in each coding, and prints what it costs and makes of it", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "gzip");
+    for (const name of ["gzip, route-gateway", "zstd, route-gateway", "br, route-gateway", "gzip, nginx"]) {
+      expect(stdout).toMatch(new RegExp(`whole, ${name} +[\\d,.]+ req/s .* [12]\\d,\\d{3} bytes on the wire`));
+    }
+    expect(stdout).toMatch(/not judged whole, gzipped answers\/s beside nginx: at least 0\.8 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
+  test("lets requests hang at one pod while another is asked", async () => {
+    const { code, stdout } = await bench("--tiny", "--from-source", "long-polls");
+    for (const what of ["quiet", "beside hanging ones"]) expect(stdout).toMatch(new RegExp(`route-gateway, ${what} +[\\d,.]+ ms p50 +p99 [\\d,.]+ ms`));
+    expect(stdout).toMatch(/not judged p50 beside hanging requests, to a quiet one: at most 1\.2 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, [01] skipped\n$/);
+    expect(code).toBe(0);
+    expect(leftBehind()).toEqual({ files: [], processes: [] });
+  }, 60_000);
+
   test("names the peer that is not installed, and measures the router alone", async () => {
     const { code, stdout } = await ended(start(["--tiny", "--from-source", "consoles"], { PATH: scratch }));
     expect(stdout).toContain("skipped    consoles beside websockify: websockify is not installed");
