@@ -1,6 +1,7 @@
 // The program as an object: builds the parts, joins them, starts and stops them. The command line and the tests start this
 // same object; it binds what it is told and owns everything that it opens.
 
+import { statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "./certificate/renewal.ts";
 import { Admission } from "./entrypoint/admission.ts";
@@ -50,6 +51,7 @@ export class App {
     try {
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
+      this.#lookAtDirectories(this.settings);
       this.#snapshot = this.#makeSnapshot(this.settings, this.#tokens, await loadCache(this.settings), null);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
@@ -109,7 +111,14 @@ export class App {
     const keep = previous !== null && isDeepStrictEqual(tokenSettings(settings), tokenSettings(this.settings));
     const tokens = keep ? previous : this.#openTokens(settings);
     this.#lookAtCredentials(settings);
-    const next = this.#makeSnapshot(settings, tokens, createCache, old);
+    this.#lookAtDirectories(settings);
+    let next: Snapshot;
+    try {
+      next = this.#makeSnapshot(settings, tokens, createCache, old);
+    } catch (error) {
+      if (!keep) tokens.close();
+      throw error;
+    }
     next.start();
     for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
@@ -193,6 +202,16 @@ export class App {
     }
   }
 
+  /** Says at the start what would otherwise be a 404 to everything. */
+  #lookAtDirectories({ routes }: Settings): void {
+    const roots = new Map(routes.flatMap(({ service }) => {
+      return service.kind === "builtin" && service.answer.kind === "files" && service.answer.root !== null ? [[service.name, service.answer.root] as const] : [];
+    }));
+    for (const [service, root] of roots) {
+      if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) this.log.warn(`the directory of service "${service}" is not there: its paths are answered 404`, { directory: root });
+    }
+  }
+
   #release(): void {
     for (const { timer, release } of this.#retired) {
       clearTimeout(timer);
@@ -220,6 +239,7 @@ function needingRestart(old: Settings, next: Settings): string[] {
     isDeepStrictEqual(old.admin, next.admin) ? "" : "admin",
     old.logFormat === next.logFormat ? "" : "log.format",
     isDeepStrictEqual(admissionSettings(old), admissionSettings(next)) ? "" : "limits.connections, limits.connectionsPerAddress or proxyProtocol",
+    old.limits.minimumRate === next.limits.minimumRate || (old.tls === null && Admission.of(old, null) === null) ? "" : "limits.minimumRate (for clients that take nothing)",
     old.websocket.messageLimitBytes === next.websocket.messageLimitBytes ? "" : "websocket.messageLimit (towards clients)",
     compresses(old) === compresses(next) ? "" : "compressText",
   ].filter((name) => name !== "");

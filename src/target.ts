@@ -22,6 +22,8 @@ export type Target = {
   readonly key: string;
   /** null: plain TCP. */
   readonly tls: TargetTls | null;
+  /** Tells the rules of `tls` from others that the same key had before a reload: what was trusted then may not be now. Absent without TLS. */
+  readonly trust?: string;
   /** A Unix socket that is dialled in place of address and port; null: there is none. */
   readonly socketPath: string | null;
 };

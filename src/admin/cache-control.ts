@@ -36,7 +36,8 @@ function readSelector(query: Readonly<Record<string, string>>): CacheSelector | 
     case "host": return value === "" ? "host=HOST names a host" : { host: value.toLowerCase() };
     case "url":
     case "prefix":
-      if (!/^https?:\/\/[^/]+\//.test(value)) return `${name} is a whole URL such as http://www.example.org/`;
+      if (name === "prefix" && value.startsWith("/")) return { prefix: value };
+      if (!/^https?:\/\/[^/]+\//.test(value)) return `${name} is a whole URL such as http://www.example.org/${name === "prefix" ? ", or a path on all hosts such as /assets/" : ""}`;
       return name === "url" ? { url: value } : { prefix: value };
     default: return `unknown parameter "${name}" (say one of url=URL, prefix=URL, host=HOST and all=true)`;
   }

@@ -18,6 +18,8 @@ export type BalancerOptions = {
   readonly ejection: EjectionSettings;
   /** For "sticky": the id that stands in the cookie of this member key. Without it nobody is found by an id. */
   readonly idOf?: (key: string) => string;
+  /** A member was ejected, for so long. */
+  readonly ejected?: (key: string, forMs: number) => void;
   /** Monotonic, ms. */
   readonly now?: () => number;
   /** From 0 to below 1. */
@@ -43,6 +45,7 @@ export class Balancer<M extends Member> {
   readonly #ejection: EjectionSettings;
   readonly #now: () => number;
   readonly #idOf: ((key: string) => string) | null;
+  readonly #ejected: (key: string, forMs: number) => void;
   readonly #order: Order<M>;
   readonly #ring = new HashRing<M>();
   readonly #byId = new Map<string, Standing<M>>();
@@ -56,10 +59,11 @@ export class Balancer<M extends Member> {
   #only: M | null = null;
 
   /** @param members up to 1000; where two have the same key, the first counts */
-  constructor(members: readonly M[], { policy, ejection, idOf, now = () => performance.now(), random = Math.random }: BalancerOptions) {
+  constructor(members: readonly M[], { policy, ejection, idOf, ejected = () => {}, now = () => performance.now(), random = Math.random }: BalancerOptions) {
     this.#policy = policy;
     this.#ejection = ejection;
     this.#idOf = idOf ?? null;
+    this.#ejected = ejected;
     this.#now = now;
     this.#order = orderOf(policy, random);
     this.update(members);
@@ -125,6 +129,7 @@ export class Balancer<M extends Member> {
     if (!standing.ejection.failed(nowMs, this.#ejection) || this.#available === 1) return;
     standing.ejection.eject(nowMs, this.#ejection);
     this.#settle();
+    this.#ejected(key, standing.ejection.untilMs - nowMs);
   }
 
   /** What active health found out. Keys that are not members are of no interest. */

@@ -16,6 +16,8 @@ export type CacheRequest = {
   readonly scope: string;
   /** Several lines of one name are joined by `, `. */
   readonly headers: Readonly<Record<string, string | undefined>>;
+  /** Aborts when the client leaves; asked for only where the upstream is. Absent: it never does. */
+  readonly left?: (() => AbortSignal) | undefined;
 };
 
 export type OriginResponse = {
@@ -29,12 +31,13 @@ export type OriginResponse = {
 };
 
 /**
- * Asks the upstream, which must answer or fail in bounded time, also when the client that asked first has left.
+ * Asks the upstream, which must answer or fail in bounded time, also when the client that asked first has left: others may wait.
  * @param conditions conditional and range fields to send in place of the client's own
  * @param isBackground the client has its answer already; nobody waits for this one
+ * @param whenUnwanted is told what to do when the last client that waited for the head has left; what is asked may then fail
  * Rejects when the upstream cannot be reached, takes too long or cuts its answer.
  */
-export type Origin = (conditions: Readonly<Record<string, string>>, isBackground: boolean) => Promise<OriginResponse>;
+export type Origin = (conditions: Readonly<Record<string, string>>, isBackground: boolean, whenUnwanted: (abort: () => void) => void) => Promise<OriginResponse>;
 
 export type CachedResponse = {
   readonly status: number;

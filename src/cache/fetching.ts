@@ -83,7 +83,11 @@ export class Fetching implements FlightOwner {
 
   /** As it is, both ways. */
   async pass(request: CacheRequest, origin: Origin, outcome: Outcome): Promise<CachedResponse> {
-    return this.#given(await origin(clientConditions(request.headers), false), outcome);
+    const asking = new Flight("", null, this);
+    asking.wait(request.left);
+    const response = await origin(clientConditions(request.headers), false, (abort) => asking.whenUnwanted(abort));
+    asking.land({ kind: "nothing" });
+    return this.#given(response, outcome);
   }
 
   /** Joins who asks for the same already, or goes first. */
@@ -137,6 +141,7 @@ export class Fetching implements FlightOwner {
 
   async #follow(job: Job, flight: Flight): Promise<CachedResponse> {
     let landed: Landed;
+    flight.wait(job.request.left);
     try {
       landed = await flight.landed;
     } catch (error) {
@@ -162,6 +167,7 @@ export class Fetching implements FlightOwner {
     const flight = new Flight(job.key, id, this);
     this.#flights.add(flight);
     if (id !== null) this.#joinable.set(id, flight);
+    flight.wait(job.isBackground ? undefined : job.request.left);
     try {
       return await this.#ask(job, flight);
     } catch (error) {
@@ -177,19 +183,19 @@ export class Fetching implements FlightOwner {
     // With nothing stored the whole answer is asked for, unless it would not be stored anyway.
     const isAsIs = entry === undefined && (request.method === "HEAD" || this.#unshared.get(job.key) !== undefined);
     const conditions = isAsIs ? clientConditions(request.headers) : entry === undefined ? {} : validators(entry);
-    const { response, times } = await this.#send(origin, conditions, isBackground);
+    const { response, times } = await this.#send(origin, conditions, isBackground, flight);
     if (response.status === 304 && entry?.hasValidator === true) {
       if (confirms(entry, response.headers, times.responseMs)) return this.#validated(job, flight, entry, response, times);
       // RFC 9111 section 4.3.4: it speaks of an answer that we don't have.
-      const whole = await this.#send(origin, {}, isBackground);
+      const whole = await this.#send(origin, {}, isBackground, flight);
       return this.#received({ ...job, entry: undefined }, flight, whole.response, whole.times);
     }
     return request.method === "HEAD" ? this.#headReceived(job, flight, response, times) : this.#received(job, flight, response, times);
   }
 
-  async #send(origin: Origin, conditions: Record<string, string>, isBackground: boolean): Promise<{ response: OriginResponse; times: Times }> {
+  async #send(origin: Origin, conditions: Record<string, string>, isBackground: boolean, flight: Flight): Promise<{ response: OriginResponse; times: Times }> {
     const requestMs = this.settings.now();
-    const response = await origin(conditions, isBackground);
+    const response = await origin(conditions, isBackground, (abort) => flight.whenUnwanted(abort));
     return { response, times: { requestMs, responseMs: this.settings.now() } };
   }
 

@@ -23,6 +23,10 @@ export class Flight {
   isVoid = false;
   /** Its body is still on its way. */
   isFilling = false;
+  /** Clients that wait, and have not left. */
+  #waiting = 0;
+  #isLanded = false;
+  #abort: (() => void) | null = null;
   readonly #resolve: (landed: Landed) => void;
   readonly #reject: (error: unknown) => void;
   #timer: Timer | null = null;
@@ -36,7 +40,29 @@ export class Flight {
     promise.catch(() => {}); // Often nobody waits; who asked is told by its own promise.
   }
 
+  /** Somebody waits for it. What nobody waits for any more, before there is an answer, is given up. */
+  wait(left: (() => AbortSignal) | undefined): void {
+    this.#waiting += 1;
+    const signal = left?.();
+    if (signal === undefined) return;
+    const leave = (): void => {
+      this.#waiting -= 1;
+      if (this.#waiting > 0 || this.#isLanded || this.isFilling) return;
+      // At once: whoever comes now begins anew.
+      this.owner.landedWithout(this);
+      this.#abort?.();
+    };
+    // Not in this call: the upstream is about to be asked.
+    if (signal.aborted) queueMicrotask(leave);
+    else signal.addEventListener("abort", leave, { once: true });
+  }
+
+  whenUnwanted(abort: () => void): void {
+    this.#abort = abort;
+  }
+
   land(landed: Landed): void {
+    this.#isLanded = true;
     this.#resolve(landed);
     this.#stopTimer();
     if (landed.kind === "nothing") this.owner.landedWithout(this);

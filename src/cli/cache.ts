@@ -16,7 +16,7 @@ export const command: Command = {
     positionals: [{ name: "ACTION", help: ACTIONS.join(", ") }],
     flags: [
       { name: "url", value: "URL", help: "purge this URL, query included" },
-      { name: "prefix", value: "URL", help: "purge all URLs that begin so" },
+      { name: "prefix", value: "URL", help: "purge all URLs that begin so; a path: on all hosts" },
       { name: "host", value: "HOST", help: "purge everything of a host" },
       { name: "all", help: "purge everything" },
       ...ADMIN_FLAGS,
@@ -37,9 +37,13 @@ function cache(args: Arguments, io: Io): Promise<number> {
 }
 
 async function show(admin: AdminClient, args: Arguments, io: Io): Promise<void> {
-  const found = await admin.call("GET", "/api/cache") as Readonly<Record<string, number>>;
+  const found = await admin.call("GET", "/api/cache") as Readonly<Record<string, number | null | Readonly<Record<string, number>>>>;
   if (args.has("json")) return io.stdout(`${JSON.stringify(found, null, 2)}\n`);
-  io.stdout(table([["", ""], ...Object.entries(found).map(([name, value]) => [name, String(value)])].slice(1)));
+  const rows = Object.entries(found).flatMap(([name, value]) => {
+    if (value === null) return [[name, "none"]];
+    return typeof value === "number" ? [[name, String(value)]] : Object.entries(value).map(([part, number]) => [`${name} ${part}`, String(number)]);
+  });
+  io.stdout(table(rows));
 }
 
 async function purge(admin: AdminClient, args: Arguments, io: Io, selector: (typeof SELECTORS)[number]): Promise<void> {

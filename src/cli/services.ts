@@ -15,7 +15,7 @@ export const command: Command = {
 type Shown = {
   readonly name: string; readonly policy: string; readonly running: number; readonly waiting: number;
   readonly servers: ReadonlyArray<{
-    readonly server: string; readonly weight: number; readonly state: string; readonly running: number; readonly requests: number; readonly failures: number;
+    readonly server: string; readonly weight: number; readonly state: string; readonly ejectedForS: number; readonly running: number; readonly requests: number; readonly failures: number;
   }>;
 };
 
@@ -23,9 +23,10 @@ function services(args: Arguments, io: Io): Promise<number> {
   return withAdmin(args, io, async (admin) => {
     const found = await admin.call("GET", "/api/services") as readonly Shown[];
     if (args.has("json")) return io.stdout(`${JSON.stringify(found, null, 2)}\n`);
-    const rows = found.flatMap(({ name, policy, servers }) => servers.map(({ server, weight, state, running, requests, failures }) => {
-      return [name, policy, server, String(weight), state, String(running), String(requests), String(failures)];
+    const rows = found.flatMap(({ name, policy, waiting, servers }) => servers.map(({ server, weight, state, ejectedForS, running, requests, failures }) => {
+      return [name, policy, String(waiting), server, String(weight), state === "ejected" ? `ejected (${ejectedForS}s)` : state, String(running), String(requests), String(failures)];
     }));
-    io.stdout(table([["SERVICE", "POLICY", "SERVER", "WEIGHT", "STATE", "RUNNING", "REQUESTS", "FAILURES"], ...rows]));
+    io.stdout(table([["SERVICE", "POLICY", "WAITING", "SERVER", "WEIGHT", "STATE", "RUNNING", "REQUESTS", "FAILURES"], ...rows]));
+    for (const { name, servers } of found) if (servers.every(({ state }) => state !== "up")) io.stdout(`${name}: no server is up, so all are asked\n`);
   });
 }

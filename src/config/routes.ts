@@ -154,6 +154,7 @@ function checkService(match: PathMatch, entry: RouteEntry, service: Service, pas
 function checkCache(entry: RouteEntry, service: Service, pass: Pass): void {
   const place = pass.placeOf(entry, "cache");
   if (entry.token.length > 0) pass.mistake(place, "a route with a token is never cached");
+  else if (service.kind === "fixed" && service.policy.kind === "sticky") pass.source.note(place, "\"cache\" on a sticky service: answers to GET and HEAD, which may be anybody's, carry no cookie");
   else if (service.kind !== "fixed") pass.mistake(place, `service "${service.name}" has no upstream whose answers could be cached`);
 }
 

@@ -127,7 +127,7 @@ export const policy: Shape<PolicyWord> = word(
     // Header names with an underscore are dropped before anybody sees them.
     if (kind === "header" && !name.includes("_")) return { kind: "hash", by: { kind, name: name.toLowerCase() } };
     if (kind === "cookie") return { kind: "hash", by: { kind, name } };
-    throw new Refusal(`expected one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME, found "${text}"${suggestion(text, POLICIES)}`);
+    throw new Refusal(`expected one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME, found "${text}"${suggestion(text.replaceAll("_", "-").replace(/^least-conn$/, "least-connections"), POLICIES)}`);
   },
 );
 

@@ -12,7 +12,7 @@ import type { Visit } from "./visit.ts";
 const CONDITIONAL = new Set(["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"]);
 
 /** What changes by these is another resource: all of them go upstream in what we say of the client, and a trusted proxy may say them. */
-export function cacheRequest({ request, client, match }: Passage): CacheRequest {
+export function cacheRequest({ request, client, match }: Passage, left?: () => AbortSignal): CacheRequest {
   const { headers } = request;
   const scheme = client.isTrustedPeer && headers["x-forwarded-proto"] === "https" ? "https" : client.scheme;
   const forwardedHost = (client.isTrustedPeer && headers["x-forwarded-host"]) || request.host;
@@ -20,18 +20,32 @@ export function cacheRequest({ request, client, match }: Passage): CacheRequest 
     method: request.method, scheme, headers, scope: match.route.service.name,
     host: forwardedHost === request.host ? request.host.toLowerCase() : `${request.host} ${forwardedHost}`.toLowerCase(),
     target: request.query === "" ? request.path : `${request.path}?${request.query}`,
+    left,
   };
 }
 
 /** @param visit of the client on whose behalf the cache asks; it may leave, the answer is not for it alone */
 export function originOf(passage: Passage, servers: Servers, visit: Visit): Origin {
-  return async (conditions, isBackground) => {
+  return async (conditions, isBackground, whenUnwanted) => {
     const attempts = servers.attempts(passage.request, passage.client);
     // Nobody waits in the background; otherwise the client may not be cut for being patient, nor does its leave end the wait.
-    const watcher = { slow: (): void => { if (!isBackground) visit.slow({ abort: () => {} }); }, bodyBytes: () => {} };
+    let isUnwanted = false;
+    let waiting: { abort(): void } | null = null;
+    whenUnwanted(() => {
+      isUnwanted = true;
+      waiting?.abort();
+    });
+    const watcher = {
+      slow: (wait: { abort(): void }): void => {
+        waiting = wait;
+        if (isUnwanted) queueMicrotask(() => wait.abort());
+        if (!isBackground) visit.slow({ abort: () => {} });
+      },
+      bodyBytes: () => {},
+    };
     try {
       await attempts.enter(watcher);
-      const { response, ended } = await ask(passage, attempts, conditions, watcher, isBackground ? null : visit);
+      const { response, ended } = await ask(passage, attempts, conditions, watcher, isBackground ? null : visit, () => !isUnwanted);
       if (ended === null) attempts.release();
       else void ended.then(() => attempts.release());
       return response;
@@ -45,13 +59,13 @@ export function originOf(passage: Passage, servers: Servers, visit: Visit): Orig
 type Watcher = { slow(wait: { abort(): void }): void; bodyBytes(bytes: number): void };
 type Asked = { readonly response: OriginResponse; readonly ended: Promise<BodyEnd> | null };
 
-function ask(passage: Passage, attempts: Attempts, conditions: Readonly<Record<string, string>>, watcher: Watcher, visit: Visit | null): Promise<Asked> {
+function ask(passage: Passage, attempts: Attempts, conditions: Readonly<Record<string, string>>, watcher: Watcher, visit: Visit | null, isWanted: () => boolean): Promise<Asked> {
   const { request, match, snapshot } = passage;
   const { readTimeoutMs, buffering: mayCollect } = match.route;
   const asked = { ...passage, request: { ...request, headers: { ...withoutConditions(request.headers), ...conditions } } };
   if (visit !== null) visit.upstreamStartedMs = performance.now();
   return new Promise((resolve, reject) => send({
-    pool: snapshot.pool, attempts, isWanted: () => true, failed: reject,
+    pool: snapshot.pool, attempts, isWanted, failed: reject,
     request: (target) => {
       if (visit !== null) visit.target = target.key;
       return { method: request.method, head: upstreamHead(asked, target, ""), body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs, mayCollect, watcher };

@@ -23,8 +23,8 @@ export function createProbe(pool: HttpPool): ProbeServer {
       method: "GET", head, body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs: timeoutMs, mayCollect: false,
       watcher: { slow: (exchange) => { running = exchange; }, bodyBytes: () => {} },
     }, ({ head: { status }, body }) => {
-      if (body instanceof ReadableStream) void body.cancel().catch(() => {}); // What it says does not matter, nor that it is cut.
       done({ status });
+      if (body instanceof ReadableStream) void body.cancel().catch(() => {}); // What it says does not matter, nor that it is cut.
     }, done);
   });
 }

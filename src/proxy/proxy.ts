@@ -127,6 +127,7 @@ export class Proxy {
     visit.accept = request.headers["accept"];
     const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies, certificate === null ? "http" : "https");
     visit.client = client.address;
+    visit.path = maskedPath(request.path, null);
     snapshot.admission.countAddress(client.address);
     if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
     const match = this.edge === null ? snapshot.router.match(request.path) : this.#matchAtEdge(this.edge, visit, request, certificate);
@@ -291,7 +292,7 @@ export class Proxy {
     const { visit, request, snapshot } = journey;
     const { cache } = snapshot;
     if (cache === null || (request.method !== "GET" && request.method !== "HEAD")) return this.#forward(journey, servers.attempts(request, journey.client));
-    const answer = cache.answer(cacheRequest(journey), originOf(journey, servers, visit));
+    const answer = cache.answer(cacheRequest(journey, () => visit.raw.signal), originOf(journey, servers, visit));
     if (answer instanceof Promise) return this.#after(visit, answer, (cached) => this.#answerCached(journey, cached));
     return this.#answerCached(journey, answer);
   }
@@ -305,10 +306,11 @@ export class Proxy {
 
   /** What does not come from an upstream of this request; its end is that of the request. */
   #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null): Answer {
-    const { visit, snapshot: { pool } } = journey;
+    const { visit, snapshot: { pool, settings } } = journey;
     // From a client that does not read, a large body is to be kept away, whoever has it in memory.
-    const isRoom = !(body instanceof Uint8Array) || pool.budget.admit(body.length, visit);
-    const counted = body instanceof ReadableStream ? countedBody(body) : isRoom ? null : countedBody(slicedBody(body));
+    const isRoom = !(body instanceof Uint8Array) || (body.length <= settings.limits.responseBufferBytes && pool.budget.admit(body.length, visit));
+    const watched = { receiver: visit, sweeper: this.sweeper };
+    const counted = body instanceof ReadableStream ? countedBody(body, watched) : isRoom ? null : countedBody(slicedBody(body), watched);
     const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null });
     return delivered instanceof Promise ? this.#after(visit, delivered, (response) => this.#done(visit, response)) : this.#done(visit, delivered);
   }

@@ -47,7 +47,10 @@ export class Servers {
     // Until names are resolved, a name is one server, and the system's resolver finds it.
     this.#members = servers.map((server) => [serverTarget(service.name, server, trust, ca, null)]);
     const sticky = this.sticky = policy.kind === "sticky" ? new StickyCookie(service.name, policy.cookie, policy.secret) : null;
-    this.balancer = new Balancer(this.#members.flat(), { policy, ejection, ...(sticky === null ? {} : { idOf: (key: string) => sticky.idOf(key) }) });
+    this.balancer = new Balancer(this.#members.flat(), {
+      policy, ejection, ...(sticky === null ? {} : { idOf: (key: string) => sticky.idOf(key) }),
+      ejected: (server, forMs) => parts.log.warn("server is left alone after failures", { service: service.name, server, for_s: Math.round(forMs / 1000) }),
+    });
     this.gate = limits.maxConnections === 0 ? null : new Gate(limits, parts.sweeper);
     this.budget = new RetryBudget(service.retryBudgetPercent);
   }
@@ -193,7 +196,8 @@ function serverTarget(service: string, { address, isSecure, weight }: ServiceSer
   const authority = address.port === 443 ? hostForUrl(address.host) : `${hostForUrl(address.host)}:${address.port}`;
   // The service's name: connections to one address that are checked by other rules are not to be shared.
   const key = `https://${plain.key} (${service})`;
-  return { ...plain, authority, key, tls: { ca, serverName: trust.serverName ?? address.host, skipsVerify: trust.skipsVerify }, weight };
+  const tls = { ca, serverName: trust.serverName ?? address.host, skipsVerify: trust.skipsVerify };
+  return { ...plain, authority, key, tls, trust: Bun.hash(JSON.stringify(tls)).toString(36), weight };
 }
 
 function readCa(service: string, { caFile }: ServerTrust, servers: readonly ServiceServer[]): string | null {

@@ -34,7 +34,10 @@ export type ServiceState = {
   readonly servers: ReadonlyArray<{
     readonly server: string;
     readonly weight: number;
+    /** Both may be: unhealthy by its answers to health checks, ejected by its failures. */
     readonly state: "up" | "ejected" | "unhealthy";
+    /** How much longer it is left alone; 0: it is not. */
+    readonly ejectedForS: number;
     readonly running: number;
     /** Since it is known. */
     readonly requests: number;
@@ -45,10 +48,12 @@ export type ServiceState = {
 export class Services {
   readonly #servers = new Map<string, Servers>();
   /** Of desktops that have requests now, where their service bounds these. */
-  readonly #gates = new Map<string, Gate>();
+  readonly #gates: Map<string, Gate>;
 
   /** @throws Error when a CA file cannot be read; nothing is left open then */
   constructor(routes: readonly Route[], private readonly parts: ServiceParts, previous: Services | null) {
+    // Sessions outlive configurations: their places at desktops do as well. Those whose bounds changed are new.
+    this.#gates = previous === null ? new Map() : previous.#gates;
     for (const { service } of routes) {
       if (service.kind !== "fixed" || this.#servers.has(service.name)) continue;
       const known = previous?.parts.names === parts.names ? previous.#servers.get(service.name) : undefined;
@@ -66,7 +71,7 @@ export class Services {
     return [...this.#servers.values()].map(({ service, gate, balancer }) => ({
       name: service.name, policy: service.policy.kind, running: balancer.states().reduce((sum, { inFlight }) => sum + inFlight, 0), waiting: gate?.waiting ?? 0,
       servers: balancer.states().map(({ key, weight, inFlight, isHealthy, ejectedForMs, requests, failures }) => ({
-        server: key, weight, state: !isHealthy ? "unhealthy" : ejectedForMs > 0 ? "ejected" : "up", running: inFlight, requests, failures,
+        server: key, weight, ejectedForS: Math.ceil(ejectedForMs / 1000), state: !isHealthy ? "unhealthy" : ejectedForMs > 0 ? "ejected" : "up", running: inFlight, requests, failures,
       })),
     }));
   }
@@ -78,11 +83,12 @@ export class Services {
   /** @param startedMs of the request, `performance.now()` */
   desktop(service: TargetService, target: Target, startedMs: number): Attempts {
     if (service.limits.maxConnections === 0) return this.parts.holding.isOff ? new OneTarget(target) : new DesktopAttempts(target, this.parts.holding, startedMs, null, null);
-    const key = `${service.name} ${target.key}`;
+    const { maxConnections, queue, queueTimeoutMs } = service.limits;
+    const key = `${service.name} ${target.key} ${maxConnections}/${queue}/${queueTimeoutMs}`;
     const gate = this.#gates.get(key) ?? new Gate(service.limits, this.parts.sweeper);
     this.#gates.set(key, gate);
     return new DesktopAttempts(target, this.parts.holding, startedMs, gate, () => {
-      if (gate.inside === 0 && gate.waiting === 0) this.#gates.delete(key);
+      if (gate.inside === 0 && gate.waiting === 0 && this.#gates.get(key) === gate) this.#gates.delete(key);
     });
   }
 

@@ -13,7 +13,7 @@ import type { FoundToken } from "../token/source.ts";
 import type { TokenFront } from "../token/token-front.ts";
 import { NameResolver } from "../upstream/dns.ts";
 import { HttpPool } from "../upstream/http-pool.ts";
-import { Admission } from "./admission.ts";
+import { RequestAdmission } from "./request-admission.ts";
 import { Compressing } from "./compressing.ts";
 import { TargetGuard } from "./guard.ts";
 import { Holding } from "./holding.ts";
@@ -36,7 +36,7 @@ export class Snapshot {
   readonly router: Router;
   readonly targets: TargetResolver;
   readonly services: Services;
-  readonly admission: Admission;
+  readonly admission: RequestAdmission;
   readonly trustedProxies: CidrSet;
   /** For answers over plain HTTP, and over TLS. */
   readonly plainHeaders: ResponseHeaders;
@@ -63,7 +63,7 @@ export class Snapshot {
     this.#holding = isKept(poolSettings) ? previous!.#holding : new Holding(this.pool, settings.upstream.dialTimeoutMs, sweeper);
     this.targets = new TargetResolver(new TargetGuard(settings.guard.allowedTargets, settings.guard.allowedPorts), this.names, this.#holding);
     this.services = new Services(settings.routes, { names: this.names, holding: this.#holding, probe: createProbe(this.pool), log, sweeper }, previous?.services ?? null);
-    this.admission = new Admission(settings.routes, settings.limits, isKept(({ limits }) => limits) ? previous!.admission : null);
+    this.admission = new RequestAdmission(settings.routes, settings.limits, isKept(({ limits }) => limits) ? previous!.admission : null);
     this.cache = !settings.routes.some(({ cache }) => cache) ? null
       : isKept(({ cache }) => cache) && previous!.cache !== null ? previous!.cache : createCache(settings.cache, log);
     this.compressing = isKept(({ compression }) => compression) ? previous!.compressing : new Compressing(settings.compression);

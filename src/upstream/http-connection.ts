@@ -243,9 +243,11 @@ export class HttpConnection implements Sweepable {
     this.#phase = "stream";
     const body = new StreamedBody(this);
     this.#body = body;
-    this.#resolve?.({ head: this.#head as ResponseHead, body: body.stream, ended: body.ended });
+    const resolve = this.#resolve;
+    // First of all: whoever is answered may cancel the body at once, which must not be a second answer.
     this.#resolve = null;
     this.#reject = null;
+    resolve?.({ head: this.#head as ResponseHead, body: body.stream, ended: body.ended });
   }
 
   #readBody(chunk: Buffer): void {

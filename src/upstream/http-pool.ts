@@ -22,8 +22,11 @@ export type HttpPoolSettings = {
   readonly responseBufferTotalBytes: number;
 };
 
-/** The key stands for one address with one set of TLS settings: connections of equal keys serve each other's requests. */
-export type Address = ConnectAddress & { readonly key: string };
+/**
+ * Connections of equal keys serve each other's requests; over TLS only where they were checked by the same rules.
+ * @field trust tells sets of rules apart; "" or absent: there is one
+ */
+export type Address = ConnectAddress & { readonly key: string; readonly trust?: string };
 
 /**
  * A request that must not be sent twice only goes out on a connection that was in use a moment ago: upstreams close idle
@@ -60,7 +63,7 @@ export class HttpPool implements Sweepable {
    * (callbacks rather than a promise: this is the way of every request) with ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError.
    */
   exchange(address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
-    const connection = this.#take(address.key, isIdempotent(request.method));
+    const connection = this.#take(poolKey(address), isIdempotent(request.method));
     if (connection === null) this.#await(address, request, resolve, reject);
     else this.#start(connection, address, request, resolve, reject);
   }
@@ -71,7 +74,7 @@ export class HttpPool implements Sweepable {
    * @throws ConnectError, ConnectTimeoutError, ClientGoneError, UpstreamClosedError when the pool was closed (as rejections)
    */
   warm(address: Address, watcher: Pick<ExchangeWatcher, "slow"> | null = null): Promise<void> {
-    if (this.#idle.has(address.key)) return Promise.resolve();
+    if (this.#idle.has(poolKey(address))) return Promise.resolve();
     if (this.#closed) return Promise.reject(closedByShutdown());
     return new Promise((resolve, reject) => {
       const waiter = this.#queue(address).wait(this.#connectDeadline(), (connection) => {
@@ -131,19 +134,19 @@ export class HttpPool implements Sweepable {
   }
 
   #queue(address: Address): DialQueue<HttpConnection> {
-    const known = this.#queues.get(address.key);
+    const known = this.#queues.get(poolKey(address));
     if (known !== undefined) return known;
     const queue: DialQueue<HttpConnection> = new DialQueue<HttpConnection>(this.sweeper, {
       dial: (done) => this.#dial(address, done),
       spare: (connection) => connection.release(),
-      emptied: () => { if (this.#queues.get(address.key) === queue) this.#queues.delete(address.key); },
+      emptied: () => { if (this.#queues.get(poolKey(address)) === queue) this.#queues.delete(poolKey(address)); },
     });
-    this.#queues.set(address.key, queue);
+    this.#queues.set(poolKey(address), queue);
     return queue;
   }
 
   #dial(address: Address, done: (error: Error | null, connection?: HttpConnection) => void): void {
-    const connection = new HttpConnection(address.key, this, this.#connection);
+    const connection = new HttpConnection(poolKey(address), this, this.#connection);
     connect(address, connection, HANDLERS, new Dial<HttpConnection>(this.sweeper, this.#connectDeadline(), (error, socket) => {
       if (error !== null) return done(error);
       connection.opened(socket as Socket<HttpConnection>);
@@ -192,6 +195,11 @@ export class HttpPool implements Sweepable {
       }
     }
   }
+}
+
+/** No allocation for plain ones, which is nearly every request. */
+function poolKey({ key, trust }: Address): string {
+  return trust === undefined || trust === "" ? key : `${key} ${trust}`;
 }
 
 function closedByShutdown(): UpstreamClosedError {

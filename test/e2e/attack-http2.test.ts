@@ -197,15 +197,15 @@ describe.skipIf(!HAS_OPENSSL)("a flood costs the process little, and its connect
     // Nothing is ever answered: what was begun upstream stays until its stream ends.
     upstream.answer = ({ target }, connection) => { if (target === "/other") connection.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); };
     const dials = upstream.accepted;
-    const logged = (): number => serving.log.match(/"path":"\/x"/g)?.length ?? 0;
+    const logged = (): number => serving.log.match(/"path":"\/x\d*"/g)?.length ?? 0;
     const before = logged();
     const used = await growth(async () => {
-      for (let count = 0; count < 1000 && !client.isClosed; count += 1) end(client, client.get("/x"));
+      for (let count = 0; count < 1000 && !client.isClosed; count += 1) end(client, client.get(`/x${count}`)); // Each its own: the cache asks for one path once.
       if (!client.isClosed && client.goaway === null) await serving.until(() => logged() >= before + 1000 || client.isClosed || client.goaway !== null, 10_000);
     });
     client.close();
     await eventually("the end of what was begun", () => [...upstream.connections].filter(({ rest }) => rest !== "").length, (open) => open === 0);
-    expect(upstream.requests.filter(({ target }) => target === "/x").length).toBeLessThanOrEqual(LIMIT);
+    expect(upstream.requests.filter(({ target }) => /^\/x\d*$/.test(target)).length).toBeLessThanOrEqual(LIMIT);
     expect(upstream.accepted - dials).toBeLessThanOrEqual(LIMIT);
     expect(used / MIB).toBeLessThan(48);
   }, 30_000);

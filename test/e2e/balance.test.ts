@@ -6,8 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { answers, countsOf, NamedServer, routerOf } from "../support/servers.ts";
+import { ok } from "../support/http.ts";
+import { Pod, type PodConnection } from "../support/pod.ts";
+import { TestRouter } from "../support/router.ts";
 import { WsClient } from "../support/ws-client.ts";
-import type { TestRouter } from "../support/router.ts";
 
 const opened: Array<{ stop(): void | Promise<void> }> = [];
 afterEach(async () => { for (const each of opened.splice(0)) await each.stop(); });
@@ -50,8 +52,8 @@ describe("requests are shared out", () => {
   test("to the same one for the same header, whoever asks, and to several for many", async () => {
     const servers = ["a", "b", "c"].map(server);
     const front = await router(servers.map(({ url }) => url), "policy: \"hash:header:X-User\"");
-    const of = (user: string): Promise<string[]> => answers(front, 3, () => ({ headers: { "x-user": user } }));
-    const users = Array.from({ length: 12 }, (_, index) => `user-${index}`);
+    const of = (user: string): Promise<string[]> => answers(front, 2, () => ({ headers: { "x-user": user } }));
+    const users = Array.from({ length: 60 }, (_, index) => `user-${index}`);
     const first = await Promise.all(users.map(of));
     for (const names of first) expect(new Set(names).size).toBe(1);
     expect(new Set(first.flat()).size).toBe(3);
@@ -81,6 +83,7 @@ describe("a server that fails", () => {
     expect(countsOf(names)).toEqual({ a: 30 });
     const [service] = front.app.services;
     expect(service?.servers.map(({ state, failures }) => [state, failures])).toEqual([["ejected", 5], ["up", 0]]);
+    expect(front.lines.filter(({ message }) => message === "server is left alone after failures")).toMatchObject([{ level: "warn", service: "s", for_s: 10 }]);
   });
 
   test("by a cut before its answer is not asked again for a POST, and another one is for a GET", async () => {
@@ -165,6 +168,24 @@ describe("health checks", () => {
     expect(said.filter(([, message]) => message !== "access")).toEqual([["warn", "server is unhealthy", `127.0.1.20:${a.port}`], ["info", "server is healthy again", `127.0.1.20:${a.port}`]]);
   });
 
+  test.each([
+    ["of announced length", "Content-Length: 4\r\n\r\n", "body"], ["in chunks", "Transfer-Encoding: chunked\r\n\r\n", "4\r\nbody\r\n0\r\n\r\n"], ["until the end of the connection", "Connection: close\r\n\r\n", "body"],
+  ])("take an answer for good whose body, %s, comes after its head", async (_how, head, body) => {
+    const a = server("a");
+    let checks = 0;
+    a.pod.answer((_seen, connection) => {
+      connection.write(`HTTP/1.1 200 OK\r\n${head}`);
+      setTimeout(() => {
+        connection.write(body);
+        connection.close();
+        checks += 1;
+      }, 5);
+    });
+    const front = await router([a.url], "health: { path: /healthz, interval: 20ms, unhealthy: 1 }");
+    await eventually("some checks", () => checks, (count) => count >= 5);
+    expect(front.lines.filter(({ message }) => message === "server is unhealthy")).toEqual([]);
+  });
+
   test("that are all bad let all serve: better a bad answer than none", async () => {
     const [a, b] = [server("a"), server("b")];
     a.fails = b.fails = 500;
@@ -227,6 +248,32 @@ describe("the bounds of a service", () => {
     const next = fetch(front.url("/"));
     session.close();
     expect(await (await next).text()).toBe("a");
+  });
+});
+
+describe("the bounds of a desktop", () => {
+  test("hold for each one, and on when the configuration changes while it is full", async () => {
+    const pod = new Pod("127.0.1.1", ["http"]);
+    opened.push(pod);
+    const held: PodConnection[] = [];
+    pod.answer((_seen, connection) => { held.push(connection); });
+    const front = await TestRouter.start({
+      config: "token: { desktop: { signingPublicKeys: [\"${JWT_DESKTOP_SIGNING_PUBLIC_KEY}\"], payloadPrivateKey: \"${JWT_DESKTOP_PAYLOAD_PRIVATE_KEY}\" } }\n"
+        + `services:\n  s: { target: desktop, port: ${pod.port("http")}, maxConnections: 2, queue: 0 }\nroutes:\n  - { path: /, service: s, token: ["header:Authorization"] }\n`,
+    });
+    opened.unshift(front);
+    const get = async (): Promise<number> => (await fetch(front.url("/"), { headers: { authorization: `Bearer ${front.token()}` } })).status;
+    const first = [get(), get()];
+    await pod.until(() => held.length === 2);
+    expect(await get()).toBe(503);
+    await front.reload((text) => `${text}\ndrainTimeout: 7s\n`);
+    expect(await get()).toBe(503);
+    for (const connection of held) connection.write(ok("x"));
+    expect(await Promise.all(first)).toEqual([200, 200]);
+    const next = get();
+    await pod.until(() => held.length === 3);
+    held[2]?.write(ok("x"));
+    expect(await next).toBe(200);
   });
 });
 

@@ -1,8 +1,10 @@
 // The shared cache in the proxy: what it spares the website, what it never does, and how an operator sees and empties it.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { Cluster, ok } from "../support/http.ts";
+import { eventually } from "../support/eventually.ts";
+import { Cluster, head, ok } from "../support/http.ts";
 import type { PodConnection, Seen } from "../support/pod.ts";
+import { RawClient } from "../support/raw.ts";
 import { TestRouter } from "../support/router.ts";
 
 let cluster: Cluster;
@@ -65,11 +67,28 @@ describe("the website", () => {
     const first = get(path, {}, { signal: leaving.signal }).catch(() => "left");
     await cluster.services.until(() => held.length === 1);
     const second = get(path);
+    await cluster.services.until(() => cluster.router.app.counts.running >= 2);
     leaving.abort();
     expect(await first).toBe("left");
     held[0]?.();
     expect(await (await second).text()).toBe("page");
     expect(cluster.services.seen.length).toBe(1);
+  });
+
+  test("is not asked any longer for pages whose clients have all left, and a drain does not wait for them", async () => {
+    const own = await TestRouter.start({ config: `services:\n  s: { url: "http://127.0.1.2:${cluster.services.port("website")}" }\nroutes:\n  - { path: /, service: s, cache: true }\n` });
+    try {
+      cluster.services.answer(() => {});
+      const clients = await Promise.all(Array.from({ length: 100 }, () => RawClient.open(own.port)));
+      const before = cluster.services.open.size;
+      for (const [index, client] of clients.entries()) client.write(head("GET", `/left-${index}`));
+      await cluster.services.until(() => cluster.services.open.size === before + 100);
+      for (const client of clients) client.close();
+      await cluster.services.until(() => cluster.services.open.size === before);
+      await eventually("nothing runs", () => own.app.counts.running, (running) => running === 0);
+    } finally {
+      await own.stop();
+    }
   });
 
   test("is asked whether its page changed, with its own validator and not the client's", async () => {

@@ -82,6 +82,16 @@ describe.skipIf(!HAS_OPENSSL)("an https server", () => {
     expect((await fetch(front.url("/"))).status).toBe(200);
   });
 
+  test("that was reached without a look at its certificate is not, on the old connection either, once the service asks for one", async () => {
+    const { of } = authority();
+    const origin = serve(of.sign({ names: ["DNS:localhost"] }));
+    const front = await router(table(`{ url: "https://localhost:${origin.port}", tls: { insecureSkipVerify: true } }`));
+    expect((await fetch(front.url("/"))).status).toBe(200);
+    await front.reload((text) => text.replace("insecureSkipVerify: true", "insecureSkipVerify: false"));
+    expect((await fetch(front.url("/"))).status).toBe(502);
+    expect(origin.requests()).toBe(1);
+  });
+
   test("that does not speak TLS is a 502, and a CA file that is not there stops the start", async () => {
     const origin = serve(null);
     const front = await router(table(`{ url: "https://127.0.0.1:${origin.port}" }`));

@@ -2,8 +2,10 @@
 // are real ones, and run beside each other.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { eventually } from "../support/eventually.ts";
 import { Pod } from "../support/pod.ts";
 import { RawClient } from "../support/raw.ts";
@@ -14,9 +16,13 @@ const MIB = 1024 * 1024;
 type Kind = "direct" | "counted";
 
 let pod: Pod;
+let directory: string;
 const routers: Partial<Record<Kind, TestRouter>> = {};
 
 beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "route-slow-"));
+  writeFileSync(join(directory, "large"), "");
+  truncateSync(join(directory, "large"), 64 * MIB);
   pod = new Pod("127.0.1.1", ["any"]);
   // As far as anybody reads.
   pod.answer((seen, connection) => {
@@ -34,6 +40,7 @@ const PIECE = Buffer.alloc(256 * 1024);
 afterAll(async () => {
   for (const router of Object.values(routers)) await router.stop();
   pod.stop();
+  rmSync(directory, { recursive: true });
 });
 
 function start(limits: string): Promise<TestRouter> {
@@ -42,8 +49,8 @@ limits:
   minimumRate: 4MiB
 ${limits}
 upstream: { writeTimeout: 2s }
-services: { any: { url: "http://127.0.1.1:${pod.port("any")}" } }
-routes: [{ path: /, service: any, bodyLimit: 100MiB }]
+services: { any: { url: "http://127.0.1.1:${pod.port("any")}" }, files: { directory: "${directory}" } }
+routes: [{ path: /, service: any, bodyLimit: 100MiB }, { path: /files, service: files, upstreamPath: strip }]
 ` });
 }
 
@@ -127,6 +134,16 @@ describe.each<Kind>(["direct", "counted"])("plain HTTP, %s", (kind) => {
     client.socket.resume();
     await client.until(() => client.isClosed);
     expect(client.text.length).toBeLessThan(64 * MIB);
+  }, 30_000);
+
+  test.concurrent("a file that nobody reads is given up as well", async () => {
+    const client = await RawClient.open(port());
+    client.socket.pause();
+    client.write("GET /files/large HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    const logged = (): Array<Record<string, unknown>> => (routers[kind] as TestRouter).lines.filter(({ path }) => path === "/files/large");
+    const [line] = await eventually("the line about it", logged, (lines) => lines.length > 0, 20_000);
+    expect(["client stopped reading", ...(kind === "counted" ? ["client went away"] : [])]).toContain(line?.["reason"] as string);
+    client.close();
   }, 30_000);
 
   test.concurrent("a thousand connections that say nothing are in nobody's way", async () => {

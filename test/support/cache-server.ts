@@ -36,7 +36,7 @@ export class CacheServer {
     const body = request.body === null ? null : Buffer.from(await request.arrayBuffer());
     const origin: Origin = (conditions) => askOrigin(this.originPort, asked, conditions, body);
     if (request.method === "GET" || request.method === "HEAD") return toResponse(await this.cache.answer(asked, origin), request.method);
-    const answer = await origin({}, false);
+    const answer = await origin({}, false, () => {});
     this.cache.invalidate(asked, answer.status, answer.headers);
     return toResponse({ ...answer, cacheStatus: "" }, request.method);
   }

@@ -7,14 +7,14 @@ import { RateLimiter } from "../limits/rate-limiter.ts";
 import type { Route } from "../route.ts";
 import type { LimitSettings } from "../settings.ts";
 
-export class Admission {
+export class RequestAdmission {
   readonly #allowed = new Map<Route, CidrSet>();
   readonly #denied = new Map<Route, CidrSet>();
   readonly #addresses: RateLimiter | null;
   readonly #tokens: RateLimiter | null;
 
   /** @param previous whose counts go on, for the same limits; null: there is none */
-  constructor(routes: readonly Route[], { requestsPerAddress, requestsPerToken }: LimitSettings, previous: Admission | null = null) {
+  constructor(routes: readonly Route[], { requestsPerAddress, requestsPerToken }: LimitSettings, previous: RequestAdmission | null = null) {
     for (const route of routes) {
       if (route.allowedClients.length > 0) this.#allowed.set(route, new CidrSet(route.allowedClients));
       if (route.deniedClients.length > 0) this.#denied.set(route, new CidrSet(route.deniedClients));
