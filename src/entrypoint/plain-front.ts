@@ -2,13 +2,13 @@
 // Bun.serve shows no connection that has not asked for anything. It lets connections in, waits for their first bytes and relays them,
 // untouched, to the server on loopback, which keeps all other rules (heads, bodies, idle connections).
 
-import type { Socket, TCPSocketListener } from "bun";
+import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import type { ListenAddress } from "../settings.ts";
 import { Tunnel, type TunnelAddress } from "../upstream/tunnel.ts";
 import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
 import type { AnnouncedClients } from "./announced.ts";
-import { bind } from "./listen.ts";
+import { type FrontConnection, FrontListener } from "./front-listener.ts";
 
 /** Connections that have said nothing yet. */
 const SILENT_LIMIT = 10_000;
@@ -28,79 +28,38 @@ export type PlainFrontOptions = {
   readonly stallMs: number;
 };
 
-export class PlainFront {
-  readonly hostname: string;
-  readonly #listener: TCPSocketListener<PlainConnection | undefined>;
-  readonly #connections = new Set<PlainConnection>();
+export class PlainFront extends FrontListener<PlainConnection> {
   /** Oldest first. */
   readonly #silent = new Set<PlainConnection>();
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: PlainFrontOptions, readonly sweeper: Sweeper) {
-    this.#listener = bind(options.listen, "--http", (hostname) => Bun.listen<PlainConnection | undefined>({
-      hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
-      socket: {
-        open: (socket) => this.#open(socket),
-        data: (socket, chunk) => socket.data?.received(chunk),
-        drain: (socket) => socket.data?.drained(),
-        end: (socket) => socket.data?.ended(),
-        close: (socket, error) => socket.data?.closed(error ?? null),
-        error: () => {}, // "close" follows and says the same.
-      },
-    }));
-    this.hostname = this.#listener.hostname;
+    super(options.listen, "--http");
   }
 
-  get port(): number {
-    return this.#listener.port;
+  protected override admit(socket: Socket<PlainConnection | undefined>, peer: string): PlainConnection | null {
+    const arrival = this.options.admission.arrive(peer);
+    return arrival === null ? null : new PlainConnection(this, socket, arrival);
   }
 
-  /** Connections that were let in. */
-  get size(): number {
-    return this.#connections.size;
-  }
-
-  /** Connections that carry something now. */
-  get busy(): number {
-    const nowMs = performance.now();
-    return [...this.#connections].filter((connection) => connection.isBusy(nowMs)).length;
-  }
-
-  stopAccepting(): void {
-    this.#listener.stop(false);
-  }
-
-  /** Cuts what is left. */
-  stop(): void {
-    this.#listener.stop(false);
-    for (const connection of [...this.#connections]) connection.cut("shutdown");
-  }
-
-  #open(socket: Socket<PlainConnection | undefined>): void {
-    // Undefined for a client that has already gone, whatever its type says.
-    const arrival = this.options.admission.arrive(socket.remoteAddress ?? "");
-    if (arrival === null) return void socket.terminate();
-    const connection = new PlainConnection(this, socket, arrival);
-    socket.data = connection;
-    this.#connections.add(connection);
+  protected override admitted(connection: PlainConnection): void {
     this.#silent.add(connection);
-    if (this.#silent.size <= (this.options.silentLimit ?? SILENT_LIMIT)) return;
     // The oldest goes: whoever means it asks at once, so that a crowd of silent ones shuts nobody out.
     const [oldest] = this.#silent;
-    oldest?.cut("too many silent connections");
+    if (this.#silent.size > (this.options.silentLimit ?? SILENT_LIMIT)) oldest?.cut("too many silent connections");
   }
 
   spoke(connection: PlainConnection): void {
     this.#silent.delete(connection);
   }
 
-  forget(connection: PlainConnection): void {
+  override forget(connection: PlainConnection): void {
     this.#silent.delete(connection);
-    this.#connections.delete(connection);
+    super.forget(connection);
   }
 }
 
-class PlainConnection implements Sweepable {
+class PlainConnection implements FrontConnection, Sweepable {
   readonly #deadlineMs = performance.now() + OPENING_MS;
   /** Of a PROXY header that is not whole yet. */
   #bytes: Buffer | null = null;

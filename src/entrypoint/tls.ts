@@ -2,7 +2,7 @@
 // on. To a backend that speaks TLS itself (passthrough), or to our own server for the certificate of that name; to nobody when
 // the name is unknown. What is peeked is passed on byte for byte.
 
-import type { Socket, TCPSocketListener } from "bun";
+import type { Socket } from "bun";
 import type { Certificate } from "../certificate.ts";
 import { hostForUrl, plainAddress } from "../lib/address.ts";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
@@ -11,7 +11,7 @@ import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
 import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
 import { type CertificateServer, type HttpsServers, PROTOCOLS } from "./https.ts";
-import { bind } from "./listen.ts";
+import { type FrontConnection, FrontListener } from "./front-listener.ts";
 
 /** What a refused client gets to read its answer: closing while it still sends would be a reset that overtakes it. */
 const LEAVE_MS = 2000;
@@ -52,61 +52,22 @@ export interface TlsFrontLog {
   refused(client: string, serverName: string | null, reason: string): void;
 }
 
-export class TlsFront {
-  readonly #listener: TCPSocketListener<TlsConnection | undefined>;
-  readonly #connections = new Set<TlsConnection>();
+export class TlsFront extends FrontListener<TlsConnection> {
   /** Oldest first. */
   readonly #peeking = new Set<TlsConnection>();
   #peekedBytes = 0;
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
-    this.#listener = bind(options.listen, "--https", (hostname) => Bun.listen<TlsConnection | undefined>({
-      hostname, port: options.listen.port, allowHalfOpen: true, exclusive: true,
-      socket: {
-        open: (socket) => this.#open(socket),
-        data: (socket, chunk) => socket.data?.received(chunk),
-        drain: (socket) => socket.data?.drained(),
-        end: (socket) => socket.data?.ended(),
-        close: (socket, error) => socket.data?.closed(error ?? null),
-        error: () => {}, // "close" follows and says the same.
-      },
-    }));
+    super(options.listen, "--https");
   }
 
-  get port(): number {
-    return this.#listener.port;
-  }
-
-  /** Connections through the front now. */
-  get size(): number {
-    return this.#connections.size;
-  }
-
-  /** Connections that carry something now: bytes wait for one of their ends, or have just passed. */
-  get busy(): number {
-    const nowMs = performance.now();
-    return [...this.#connections].filter((connection) => connection.isBusy(nowMs)).length;
-  }
-
-  stopAccepting(): void {
-    this.#listener.stop(false);
-  }
-
-  /** Cuts what is left. */
-  stop(): void {
-    this.#listener.stop(false);
-    for (const connection of [...this.#connections]) connection.cut("shutdown");
-  }
-
-  #open(socket: Socket<TlsConnection | undefined>): void {
-    // Undefined for a client that has already gone, whatever its type says.
-    const peer = socket.remoteAddress ?? "";
+  protected override admit(socket: Socket<TlsConnection | undefined>, peer: string): TlsConnection | null {
     const arrival = this.options.admission?.arrive(peer);
-    if (arrival === null) return void socket.terminate();
-    const connection = new TlsConnection(this, socket, plainAddress(peer), arrival ?? null);
-    socket.data = connection;
-    this.#connections.add(connection);
+    return arrival === null ? null : new TlsConnection(this, socket, plainAddress(peer), arrival ?? null);
+  }
+
+  protected override admitted(connection: TlsConnection): void {
     this.#peeking.add(connection);
     this.#makeRoom();
   }
@@ -122,10 +83,6 @@ export class TlsFront {
     if (this.#peeking.delete(connection)) this.#peekedBytes -= bytes;
   }
 
-  forget(connection: TlsConnection): void {
-    this.#connections.delete(connection);
-  }
-
   /** The oldest goes: whoever means it says its name at once, so that a crowd of silent ones shuts nobody out. */
   #makeRoom(): void {
     if (this.#peeking.size <= (this.options.peekingLimit ?? PEEKING_LIMIT) && this.#peekedBytes <= PEEKED_BYTES_LIMIT) return;
@@ -134,7 +91,7 @@ export class TlsFront {
   }
 }
 
-class TlsConnection implements Sweepable {
+class TlsConnection implements FrontConnection, Sweepable {
   readonly #startedMs = performance.now();
   #phase: "peeking" | "tunnel" | "leaving" = "peeking";
   /** Of a whole ClientHello, or of the leave. */
