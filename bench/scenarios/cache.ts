@@ -2,6 +2,7 @@
 // that does nothing but answer: no handler in this runtime can be faster than that. Then a stampede: hundreds of clients ask at once
 // for what is not there yet.
 
+import { mkdtempSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { startBareServer } from "../lab/bare-server.ts";
 import { startConfigured } from "../lab/configured-gateway.ts";
@@ -56,16 +57,20 @@ async function hits(run: WrkRounds, command: readonly string[]): Promise<void> {
   const { lab, report } = run;
   const originLog = lab.path("origin.log");
   const origin = await startFilePod(lab, "page.html", PAGE, "add_header Cache-Control max-age=3600;", originLog);
-  const { ours, nginx } = await startCaches(lab, command, `127.0.0.1:${origin}`);
   const [plain, gzipped] = [{}, { "Accept-Encoding": "gzip" }];
-  const contenders = [contender(ours, plain), contender(nginx, plain), contender(await startBare(lab), plain), contender(ours, gzipped), contender(nginx, gzipped)];
+  // Compressing leaves a process another one: whoever answers plain clients has not done it.
+  const [first, second] = [await startCaches(lab, command, `127.0.0.1:${origin}`), await startCaches(lab, command, `127.0.0.1:${origin}`)];
+  const contenders = [
+    contender(first.ours, plain), contender(first.nginx, plain), contender(await startBare(lab), plain),
+    contender(second.ours, gzipped), contender(second.nginx, gzipped),
+  ];
   for (const each of contenders) await check(each);
   const seen = await inRounds(run, contenders);
   for (const one of seen) describeSeen(report, one, [`${text(median(one.wireBytes))} bytes on the wire`]);
   judge(report, seen);
   const asked = (await Bun.file(originLog).text()).split("\n").length - 1;
   // Once for each cache.
-  if (asked > 2) report.fail(`the origin was asked ${asked} times: these were not hits`);
+  if (asked > 4) report.fail(`the origin was asked ${asked} times: these were not hits`);
 }
 
 function contender(server: Server, headers: Readonly<Record<string, string>>): Contender {
@@ -76,7 +81,7 @@ function contender(server: Server, headers: Readonly<Record<string, string>>): C
 async function startCaches(lab: Lab, command: readonly string[], origin: string): Promise<{ ours: Server; nginx: Server }> {
   const ours = await startOurs(lab, command, origin);
   const nginx = await startReverseProxy(lab, {
-    http: `proxy_cache_path ${lab.path("nginx-cache")} keys_zone=pages:10m max_size=64m use_temp_path=off;`,
+    http: `proxy_cache_path ${mkdtempSync(lab.path("nginx-cache-"))} keys_zone=pages:10m max_size=64m use_temp_path=off;`,
     upstreams: { origin: `server ${origin};` },
     locations: { "/": `
       proxy_pass http://origin;

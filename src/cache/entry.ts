@@ -1,7 +1,7 @@
 // One stored answer: its head, its body in memory or in a file, and what may be done with it. Never changed: an answer
 // that was validated is a new entry with the same body.
 
-import type { CachedResponse, HeaderPairs } from "./exchange.ts";
+import type { BodyForms, CachedResponse, HeaderPairs } from "./exchange.ts";
 import { first } from "./fields.ts";
 import type { FileBody } from "./file-body.ts";
 import { parseHttpDate } from "../lib/http-date.ts";
@@ -34,17 +34,21 @@ export type StoredHead = {
 /** A head to be given out, and until when it is right. */
 type Made = { readonly response: CachedResponse; readonly untilMs: number };
 
-export class Entry {
+export class Entry implements BodyForms {
   /** Unix time in ms; before it the entry answers any request that does not ask for more. */
   readonly freshUntilMs: number;
-  /** What it takes in memory, by estimate. */
-  readonly bytes: number;
+  /** What it takes in memory without the forms of its body, by estimate. */
+  readonly ownBytes: number;
   readonly etag: string | null;
   readonly modifiedMs: number | null;
   /** When it was last used, to within a second. */
   touchedMs = 0;
   /** When it may be fetched anew in the background again. */
   refreshAfterMs = 0;
+  /** Makes room in the store for so many bytes more of this entry; null: it is in none. */
+  room: ((bytes: number) => boolean) | null = null;
+  #formBytes = 0;
+  #forms: Map<string, Uint8Array> | null = null;
   #made: Made | null = null;
   #madeForHead: Made | null = null;
 
@@ -56,7 +60,25 @@ export class Entry {
     this.modifiedMs = parseHttpDate(first(headers, "last-modified") ?? "", policy.bornMs);
     let texts = resource.key.length * 2 + variant.length;
     for (const [field, value] of headers) texts += field.length + value.length + FIELD_BYTES;
-    this.bytes = ENTRY_BYTES + texts + (body instanceof Uint8Array ? body.byteLength : 0);
+    this.ownBytes = ENTRY_BYTES + texts + (body instanceof Uint8Array ? body.byteLength : 0);
+  }
+
+  /** What it takes in memory, by estimate. */
+  get bytes(): number {
+    return this.ownBytes + this.#formBytes;
+  }
+
+  form(name: string): Uint8Array | undefined {
+    return this.#forms?.get(name);
+  }
+
+  keepForm(name: string, bytes: Uint8Array): void {
+    const size = bytes.byteLength + FIELD_BYTES;
+    if (this.#forms?.has(name) === true || this.room?.(size) !== true) return;
+    this.#forms ??= new Map();
+    // Compressors give views of larger buffers.
+    this.#forms.set(name, bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice());
+    this.#formBytes += size;
   }
 
   get hasValidator(): boolean {
@@ -94,7 +116,7 @@ export class Entry {
   #make(nowMs: number, body: Uint8Array | null): Made {
     const cacheStatus = `${this.name}; hit; ttl=${this.ttlAt(nowMs)}`;
     const { status, contentLength, policy } = this.head;
-    const response = { status, headers: this.headersAt(nowMs, cacheStatus), body, contentLength, cacheStatus };
+    const response = { status, headers: this.headersAt(nowMs, cacheStatus), body, contentLength, cacheStatus, forms: this };
     return { response, untilMs: policy.bornMs + (this.ageAt(nowMs) + 1) * 1000 };
   }
 }

@@ -39,6 +39,13 @@ export type OriginResponse = {
  */
 export type Origin = (conditions: Readonly<Record<string, string>>, isBackground: boolean, whenUnwanted: (abort: () => void) => void) => Promise<OriginResponse>;
 
+/** What was made of a stored body, such as its compressed form, kept with it and counted with it. */
+export interface BodyForms {
+  form(name: string): Uint8Array | undefined;
+  /** Kept when there is room. */
+  keepForm(name: string, bytes: Uint8Array): void;
+}
+
 export type CachedResponse = {
   readonly status: number;
   /** With Age, Date and the whole Cache-Status. The same array for all hits of one entry within one second. */
@@ -47,4 +54,6 @@ export type CachedResponse = {
   readonly contentLength: number | null;
   /** Our own member of Cache-Status (RFC 9211), for the log; it stands in `headers` already. */
   readonly cacheStatus: string;
+  /** Of a body that was in memory, whole; absent: it is no such. */
+  readonly forms?: BodyForms;
 };

@@ -65,6 +65,7 @@ export class MemoryStore {
     entry.touchedMs = nowMs;
     this.#order.add(entry);
     this.#bytes += entry.bytes;
+    entry.room = (bytes) => this.#grow(entry, bytes);
     // The last variant may have been the only one.
     this.#keys.set(key, variants);
     return true;
@@ -73,6 +74,7 @@ export class MemoryStore {
   delete(entry: Entry | undefined): boolean {
     if (entry === undefined || !this.#order.delete(entry)) return false;
     this.#bytes -= entry.bytes;
+    entry.room = null;
     const { resource: { key }, variant } = entry.head;
     const variants = this.#keys.get(key);
     variants?.entries.delete(variant);
@@ -109,6 +111,15 @@ export class MemoryStore {
     this.#keys.clear();
     this.#order.clear();
     this.#bytes = 0;
+  }
+
+  /** @returns false when there is no room, also because the entry itself had to go for it */
+  #grow(entry: Entry, bytes: number): boolean {
+    // It was used just now: others go first.
+    if (this.#order.delete(entry)) this.#order.add(entry);
+    if (!this.#makeRoom(bytes) || !this.#order.has(entry)) return false;
+    this.#bytes += bytes;
+    return true;
   }
 
   #makeRoom(bytes: number): boolean {

@@ -34,6 +34,12 @@ const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 export class AccessLog {
   #second = 0;
   #prefix = "";
+  #nowMs = -1;
+  #timeText = "";
+
+  /** What stood in the line before: it often stands in the next one, too. */
+  #place: { readonly route: string | null; readonly service: string | null; readonly target: string | null; readonly text: string } = { route: null, service: null, target: null, text: `,"route":null,"service":null,"target":null,"status":` };
+  #cache = { status: "", text: `,"cache":""` };
 
   /** Names and addresses as JSON: there are few, and each request writes three. */
   readonly #quoted = new Map<string | null, string>([[null, "null"]]);
@@ -48,9 +54,22 @@ export class AccessLog {
   #json(e: AccessEntry): string {
     const upstream = e.upstreamMs === null ? "null" : tenths(e.upstreamMs);
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
-      + `"path":${PLAIN.test(e.path) ? `"${e.path}"` : JSON.stringify(e.path)},"route":${this.#quote(e.route)},"service":${this.#quote(e.service)},"target":${this.#quote(e.target)},"status":${e.status},`
+      + `"path":${PLAIN.test(e.path) ? `"${e.path}"` : JSON.stringify(e.path)}${this.#placeOf(e)}${e.status},`
       + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${e.tokenHash === null ? "null" : `"${e.tokenHash}"`}`
-      + `${e.cacheStatus === null ? "" : `,"cache":${JSON.stringify(withoutName(e.cacheStatus))}`}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+      + `${e.cacheStatus === null ? "" : this.#cacheOf(e.cacheStatus)}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+  }
+
+  #placeOf({ route, service, target }: AccessEntry): string {
+    const last = this.#place;
+    if (route === last.route && service === last.service && target === last.target) return last.text;
+    const text = `,"route":${this.#quote(route)},"service":${this.#quote(service)},"target":${this.#quote(target)},"status":`;
+    this.#place = { route, service, target, text };
+    return text;
+  }
+
+  #cacheOf(cacheStatus: string): string {
+    if (cacheStatus !== this.#cache.status) this.#cache = { status: cacheStatus, text: `,"cache":${JSON.stringify(withoutName(cacheStatus))}` };
+    return this.#cache.text;
   }
 
   #quote(name: string | null): string {
@@ -70,12 +89,14 @@ export class AccessLog {
   /** ISO 8601 with milliseconds; the part up to the second is made once a second. */
   #time(): string {
     const now = this.now();
+    if (now === this.#nowMs) return this.#timeText;
+    this.#nowMs = now;
     const second = Math.floor(now / 1000);
     if (second !== this.#second) {
       this.#second = second;
       this.#prefix = new Date(now).toISOString().slice(0, 20);
     }
-    return `${this.#prefix}${String(now - second * 1000).padStart(3, "0")}Z`;
+    return (this.#timeText = `${this.#prefix}${String(now - second * 1000).padStart(3, "0")}Z`);
   }
 }
 

@@ -2,7 +2,7 @@
 // (no promise on the way of a cached token); everything that is refused ends in one place, with one log line.
 
 import type { Server, ServerWebSocket } from "bun";
-import type { CachedResponse } from "../cache/exchange.ts";
+import type { BodyForms, CachedResponse } from "../cache/exchange.ts";
 import type { Certificate } from "../certificate.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity, VmIdentity } from "../identity.ts";
@@ -50,6 +50,8 @@ type Deliverable = AnswerHead & {
   readonly body: Uint8Array | ReadableStream<Uint8Array> | null;
   /** For a streamed body: resolves when it is over, whole or cut. */
   readonly ended: Promise<BodyEnd> | null;
+  /** What was made of the body before; absent: it is not one that comes again. */
+  readonly forms?: BodyForms | undefined;
 };
 
 /** A passage on its way: with its record, and whether it becomes a session. */
@@ -297,21 +299,21 @@ export class Proxy {
     return this.#answerCached(journey, answer);
   }
 
-  #answerCached(journey: Journey, { status, headers, contentLength, body, cacheStatus }: CachedResponse): Answer {
+  #answerCached(journey: Journey, { status, headers, contentLength, body, cacheStatus, forms }: CachedResponse): Answer {
     journey.visit.cacheStatus = cacheStatus;
-    return this.#deliverWhole(journey, { status, headers, contentLength }, body);
+    return this.#deliverWhole(journey, { status, headers, contentLength }, body, forms);
   }
 
   // ---- deliver
 
   /** What does not come from an upstream of this request; its end is that of the request. */
-  #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null): Answer {
+  #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null, forms?: BodyForms): Answer {
     const { visit, snapshot: { pool, settings } } = journey;
     // From a client that does not read, a large body is to be kept away, whoever has it in memory.
     const isRoom = !(body instanceof Uint8Array) || (body.length <= settings.limits.responseBufferBytes && pool.budget.admit(body.length, visit));
     const watched = { receiver: visit, sweeper: this.sweeper };
     const counted = body instanceof ReadableStream ? countedBody(body, watched) : isRoom ? null : countedBody(slicedBody(body), watched);
-    const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null });
+    const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null, forms });
     return delivered instanceof Promise ? this.#after(visit, delivered, (response) => this.#done(visit, response)) : this.#done(visit, delivered);
   }
 
@@ -329,9 +331,15 @@ export class Proxy {
       const { stream, ended } = countedBody(compressed);
       return this.#give(visit, { ...answer, headers, contentLength: null, body: stream, ended });
     }
+    const { forms } = answer;
+    const known = forms?.form(encoding);
+    if (known !== undefined) return this.#give(visit, { ...answer, headers, contentLength: known.length, body: known });
     const compressed = compressing.bytes(body, encoding);
     if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
-    return compressed.then((bytes) => this.#give(visit, { ...answer, headers, contentLength: bytes.length, body: bytes }));
+    return compressed.then((bytes) => {
+      forms?.keepForm(encoding, bytes);
+      return this.#give(visit, { ...answer, headers, contentLength: bytes.length, body: bytes });
+    });
   }
 
   #give(visit: Visit, { status, headers: pairs, contentLength, body, ended }: Deliverable): Response {

@@ -35,6 +35,44 @@ describe("the memory store", () => {
     expect([store.size, store.bytes]).toEqual([0, 0]);
   });
 
+  test("counts the forms that are kept of a body, and forgets them with it", () => {
+    const store = new MemoryStore(20_000);
+    const [one, other] = [entry("/a", 4000), entry("/b", 4000)];
+    for (const each of [one, other]) store.put(each, 0);
+    const before = store.bytes;
+    one.keepForm("gzip", new Uint8Array(1000));
+    one.keepForm("gzip", new Uint8Array(500));
+    expect(one.form("gzip")?.byteLength).toBe(1000);
+    expect(store.bytes - before).toBeWithin(1000, 1500);
+    store.delete(one);
+    expect(store.bytes).toBe(other.bytes);
+    expect(one.bytes - one.ownBytes).toBeWithin(1000, 1500);
+  });
+
+  test("keeps no form that does not fit, nor of what is not stored any more", () => {
+    const store = new MemoryStore(8000);
+    const one = entry("/a", 1000);
+    one.keepForm("gzip", new Uint8Array(10));
+    expect(one.form("gzip")).toBeUndefined();
+    store.put(one, 0);
+    one.keepForm("gzip", new Uint8Array(8000));
+    expect(one.form("gzip")).toBeUndefined();
+    // It was the one that had to go for its own form.
+    one.keepForm("br", new Uint8Array(8000 - one.bytes + 1));
+    expect([one.form("br"), store.find(keyOf("/a"), {}), store.bytes]).toEqual([undefined, undefined, 0]);
+    store.put(entry("/a", 1000), 0);
+    one.keepForm("br", new Uint8Array(10));
+    expect(one.form("br")).toBeUndefined();
+  });
+
+  test("keeps no more of a view than can be seen", () => {
+    const store = new MemoryStore(20_000);
+    const one = entry("/a", 1000);
+    store.put(one, 0);
+    one.keepForm("gzip", new Uint8Array(5000).subarray(0, 10));
+    expect(one.form("gzip")?.buffer.byteLength).toBe(10);
+  });
+
   test("reserves no more than half of itself", () => {
     const store = new MemoryStore(1000);
     expect([store.reserve(500), store.reserve(1)]).toEqual([true, false]);

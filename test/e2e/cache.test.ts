@@ -132,6 +132,19 @@ describe("the website", () => {
     expect(status(await get(path))).toBe("fwd=uri-miss; stored");
   });
 
+  test("is given in the coding that each client takes, and no older form of it when it has changed", async () => {
+    let text = "first ".repeat(1000);
+    answer(["Cache-Control: max-age=60", "Content-Type: text/plain"], () => text);
+    const path = fresh();
+    for (const coding of ["gzip", "br", "zstd", "gzip"]) {
+      const response = await get(path, { "accept-encoding": coding });
+      expect([response.headers.get("content-encoding"), await response.text()]).toEqual([coding, text]);
+    }
+    await get(path, {}, { method: "DELETE" });
+    text = "second ".repeat(1000);
+    for (const coding of ["gzip", "gzip", "identity"]) expect(await (await get(path, { "accept-encoding": coding })).text()).toBe(text);
+  });
+
   test("that is gone is answered 502, and what was kept is shown where it says that it may be", async () => {
     const path = fresh();
     answer(["Cache-Control: max-age=0, stale-if-error=60"]);
