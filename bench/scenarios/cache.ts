@@ -125,6 +125,7 @@ function judge(report: Report, seen: readonly Seen[]): void {
     report.figure(`${one.contender.name} / nginx`, ratios(one.rate, other.rate), " x req/s", [`${text(median(ratios(one.cpuUs, other.cpuUs)))} x CPU/request`]);
   }
   report.bound({ what: "cache hits/s beside nginx", values: ratios(ours.rate, nginx.rate), unit: " x", limit: { atLeast: 1.5 } });
+  report.bound({ what: "cache hits/s with gzip beside nginx", values: ratios(oursGzip.rate, nginxGzip.rate), unit: " x", limit: { atLeast: 1.5 } });
 }
 
 // ---- a stampede

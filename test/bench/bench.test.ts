@@ -94,6 +94,7 @@ describe("bench", () => {
     }
     for (const name of ["route-gateway", "nginx"]) expect(stdout).toMatch(new RegExp(`stampede, ${name} +1 requests upstream +the last of 50 has it`));
     expect(stdout).toMatch(/not judged cache hits\/s beside nginx: at least 1\.5 x; found [\d.]+ x/);
+    expect(stdout).toMatch(/not judged cache hits\/s with gzip beside nginx: at least 1\.5 x; found [\d.]+ x/);
     expect(stdout).toMatch(/not judged stampede, requests upstream of 50: at most 1; found 1/);
     expect(stdout).toMatch(/\n0 held, 0 missed, 0 failed, 0 skipped\n$/);
     expect(code).toBe(0);
