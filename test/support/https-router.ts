@@ -10,7 +10,7 @@ import { CertificateDirectory } from "./https-files.ts";
 import type { HttpsAddress } from "./https-client.ts";
 import { KeyFiles } from "./keys.ts";
 import { Pod, POD_PORTS } from "./pod.ts";
-import { MemorySink } from "./router.ts";
+import { MemorySink, NOBODY } from "./router.ts";
 
 export const SHIPPED = readFileSync(join(import.meta.dir, "../../routes.yaml"), "utf8");
 
@@ -33,7 +33,7 @@ export class HttpsRouter implements HttpsAddress {
     try {
       const parsed = parseSettings(`${tls(files)}${table}`, "routes.yaml", {
         env: {
-          ...keys.env, ...pod.env, WEBSITE_URL: `http://127.0.1.1:${pod.port("website")}`, PYOS_FQDN: "127.0.1.1", PYOS_SERVICE_PORT: String(pod.port("pyos")), ...env,
+          ...keys.env, ...pod.env, WEBSITE_URL: `http://127.0.1.1:${pod.port("website")}`, PYOS_FQDN: "127.0.1.1", PYOS_SERVICE_PORT: String(pod.port("pyos")), ...NOBODY, ...env,
         },
         httpListen: "127.0.0.1:0", httpsListen: "127.0.0.1:0", allowTargets: ["127.0.1.0/24"], readResolvConf: () => "nameserver 127.0.0.1\n",
       });

@@ -18,6 +18,9 @@ export class MemorySink implements LogSink {
   writeSync(text: string): void { this.text += text; }
 }
 
+/** What of the shipped table is not there: desktops are not waited for, and no name is asked of whatever resolver this machine has. */
+export const NOBODY = { ROUTE_DIAL_TIMEOUT: "200ms", CONSOLE_URL: "http://127.0.0.1:9", SPEEDTEST_URL: "http://127.0.0.1:9" };
+
 export type RouterOptions = {
   readonly env?: Record<string, string>;
   /** Text of a routes.yaml; the shipped one by default. */
@@ -39,10 +42,7 @@ export class TestRouter {
     const env = {
       JWT_DESKTOP_SIGNING_PUBLIC_KEY: file("signing.pem", keys.signingPublicKey),
       JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: file("payload.pem", keys.payloadPrivateKey),
-      // Desktops that are not there are not what these tests wait for.
-      ROUTE_DIAL_TIMEOUT: "200ms",
-      // Nobody is there either; the names of the shipped table would be asked of whatever resolver this machine has.
-      CONSOLE_URL: "http://127.0.0.1:9", SPEEDTEST_URL: "http://127.0.0.1:9",
+      ...NOBODY,
       ...options.env,
     };
     const load = (config: string | undefined): ReturnType<typeof loadSettings> => loadSettings({
