@@ -89,8 +89,10 @@ class Direction {
   drain(): boolean {
     const queue = this.#queue;
     if (queue === null) return true;
+    const before = queue.pendingBytes;
     if (!queue.drain(this.to)) return false;
-    this.waitingSinceMs = performance.now();
+    // A socket may say that it can be written to and take nothing.
+    if (queue.pendingBytes < before) this.waitingSinceMs = performance.now();
     if (queue.pendingBytes === 0) this.#flow();
     return true;
   }
