@@ -23,11 +23,12 @@ const FAMILY = /^(?:text\/.+|.+\/.+\+(?:json|xml))$/;
 /**
  * Whether this answer may go out compressed. The same for HEAD as for GET: both heads say the same.
  * @param requestCacheControl Cache-Control of the request, where it has one
+ * @param minimumBytes shorter answers stay as they are
  */
-export function isCompressible({ status, headers, contentLength }: AnswerHead, requestCacheControl?: string): boolean {
+export function isCompressible({ status, headers, contentLength }: AnswerHead, requestCacheControl?: string, minimumBytes: number = MINIMUM_BYTES): boolean {
   // 206: a range is one of the bytes that the origin has, not of ours. 204, 205 and 304 have no body.
   if (status < 200 || status === 204 || status === 205 || status === 206 || status === 304) return false;
-  if (contentLength !== null && contentLength < MINIMUM_BYTES) return false;
+  if (contentLength !== null && contentLength < minimumBytes) return false;
   if (isUntouchable(requestCacheControl)) return false;
   let type: string | null = null;
   for (const [name, value] of headers) {

@@ -30,9 +30,7 @@ export class Compressing {
 
   /** null: nothing changes. @param asked headers of the request */
   plan(asked: Readonly<Record<string, string>>, head: AnswerHead): CompressionPlan | null {
-    const { status, contentLength } = head;
-    if (contentLength !== null && contentLength < this.settings.minimumBytes && status !== 304) return null;
-    if (status === 304) return { headers: notModifiedHeaders(head.headers, asked["if-none-match"]), encoding: null };
+    if (head.status === 304) return { headers: notModifiedHeaders(head.headers, asked["if-none-match"]), encoding: null };
     const heads = this.#headsOf(head, asked["cache-control"]);
     if (heads === null) return null;
     const encoding = chooseEncoding(asked["accept-encoding"], this.settings.encodings);
@@ -59,10 +57,11 @@ export class Compressing {
   }
 
   #headsOf(head: AnswerHead, requestCacheControl: string | undefined): Heads | null {
-    if (requestCacheControl !== undefined && !isCompressible(head, requestCacheControl)) return null;
+    const { minimumBytes } = this.settings;
+    if (requestCacheControl !== undefined && !isCompressible(head, requestCacheControl, minimumBytes)) return null;
     let heads = this.#heads.get(head.headers);
     if (heads === undefined) {
-      heads = isCompressible(head) ? { plain: plainHeaders(head.headers), encoded: new Map() } : null;
+      heads = isCompressible(head, undefined, minimumBytes) ? { plain: plainHeaders(head.headers), encoded: new Map() } : null;
       this.#heads.set(head.headers, heads);
     }
     return heads;

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { brotliDecompressSync, constants, gunzipSync, zstdDecompressSync } from "node:zlib";
 import { Cluster, head, ok } from "../support/http.ts";
 import { RawClient } from "../support/raw.ts";
+import { TestRouter } from "../support/router.ts";
 
 let cluster: Cluster;
 beforeAll(async () => { cluster = await Cluster.start(); });
@@ -120,6 +121,19 @@ function readChunks(body: string): Buffer[] {
   }
   return chunks;
 }
+
+describe("the minimum", () => {
+  test.each([["100B", 150, "gzip"], ["100B", 99, null], ["5000B", 4000, null]])("of %s decides about %d bytes", async (minimum, bytes, coding) => {
+    const own = await TestRouter.start({ config: `compression: { minimum: ${minimum} }\nservices:\n  s: { url: "http://127.0.1.2:${cluster.services.port("website")}" }\nroutes:\n  - { path: /, service: s }\n` });
+    try {
+      answer("x".repeat(bytes), TYPED);
+      const response = await fetch(own.url("/"), { headers: { "accept-encoding": "gzip" } });
+      expect([response.headers.get("content-encoding"), (await response.text()).length]).toEqual([coding, bytes]);
+    } finally {
+      await own.stop();
+    }
+  });
+});
 
 describe("a stream", () => {
   test("of events is compressed line by line: each is there before the next one is sent", async () => {
