@@ -9,10 +9,14 @@ import { cookieValue } from "./cookie.ts";
 const PROCESS_SECRET = randomBytes(32);
 /** 144 bits, and no bit of the last character is left over, so that there is one spelling. */
 const ID_BYTES = 18;
+/** That are remembered; a service has at most so many members. */
+const IDS = 1000;
 const ID = /^[\w-]{24}$/;
 
 export class StickyCookie {
   readonly #secret: string | Uint8Array;
+  /** By member key: each answer asks for one. */
+  readonly #ids = new Map<string, string>();
 
   /** @param cookie name, a token of RFC 6265 @param secret the same in all replicas; null: this process's own */
   constructor(private readonly service: string, private readonly cookie: string, secret: string | null) {
@@ -26,6 +30,16 @@ export class StickyCookie {
   }
 
   idOf(memberKey: string): string {
+    let id = this.#ids.get(memberKey);
+    if (id === undefined) {
+      // Servers that come and go by their names' addresses.
+      if (this.#ids.size >= IDS) this.#ids.clear();
+      this.#ids.set(memberKey, id = this.#makeId(memberKey));
+    }
+    return id;
+  }
+
+  #makeId(memberKey: string): string {
     // As JSON, so that no other service and key give the same text.
     const text = JSON.stringify(["sticky", this.service, memberKey]);
     return createHmac("sha256", this.#secret).update(text).digest().subarray(0, ID_BYTES).toString("base64url");

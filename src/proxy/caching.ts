@@ -1,24 +1,26 @@
 // A request through the shared cache: what it is known by there, and how the cache asks the upstream when it has to.
 
+import { CONDITIONS } from "../cache/conditions.ts";
 import type { CacheRequest, Origin, OriginResponse } from "../cache/exchange.ts";
 import type { BodyEnd } from "../upstream/exchange.ts";
 import type { Attempts } from "./attempts.ts";
 import { locatedHeaders, type Passage, upstreamHead } from "./passage.ts";
+import { forwardedHost, forwardedProto } from "./request-head.ts";
 import { send } from "./send.ts";
 import type { Servers } from "./servers.ts";
 import type { Visit } from "./visit.ts";
 
 /** What the client asked its own copy about; the cache asks the upstream about ours. */
-const CONDITIONAL = new Set(["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range", "range"]);
+const CONDITIONAL: ReadonlySet<string> = new Set(CONDITIONS);
 
 /** What changes by these is another resource: all of them go upstream in what we say of the client, and a trusted proxy may say them. */
 export function cacheRequest({ request, client, match }: Passage, left?: () => AbortSignal): CacheRequest {
   const { headers } = request;
-  const scheme = client.isTrustedPeer && headers["x-forwarded-proto"] === "https" ? "https" : client.scheme;
-  const forwardedHost = (client.isTrustedPeer && headers["x-forwarded-host"]) || request.host;
+  const scheme = forwardedProto(request, client) === "https" ? "https" : client.scheme;
+  const host = forwardedHost(request, client);
   return {
     method: request.method, scheme, headers, scope: match.route.service.name,
-    host: forwardedHost === request.host ? request.host.toLowerCase() : `${request.host} ${forwardedHost}`.toLowerCase(),
+    host: host === request.host ? host.toLowerCase() : `${request.host} ${host}`.toLowerCase(),
     target: request.query === "" ? request.path : `${request.path}?${request.query}`,
     left,
   };

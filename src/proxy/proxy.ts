@@ -134,7 +134,7 @@ export class Proxy {
     if (client.isTrustedPeer) visit.requestId = this.#ids.keep(request.headers["x-request-id"], visit.requestId);
     const match = this.edge === null ? snapshot.router.match(request.path) : this.#matchAtEdge(this.edge, visit, request, certificate);
     if (match instanceof Response) return match;
-    visit.path = maskedPath(request.path, match?.pathToken ?? null);
+    if (match !== null && match.pathToken !== null) visit.path = maskedPath(request.path, match.pathToken);
     if (match === null) throw new RouteError("not_found", "no route");
     const route = match.route;
     visit.route = route.name;
@@ -163,7 +163,6 @@ export class Proxy {
 
   /** By host before by path; a challenge is answered at once. */
   #matchAtEdge(edge: Edge, visit: Visit, request: ClientRequest, certificate: Certificate | null): Match | Response | null {
-    visit.path = maskedPath(request.path, null);
     const challenge = certificate === null ? edge.challenge(request) : null;
     if (challenge !== null) return this.#answerChallenge(visit, request, challenge);
     return edge.match(request, certificate) ?? visit.snapshot.router.match(request.path);

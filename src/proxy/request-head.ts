@@ -45,10 +45,18 @@ export function buildRequestHead(head: UpstreamHead, framing: string): string {
     if (name === "referer" && !head.forwardsToken && REFERS_TOKEN.test(value)) continue;
     text += `${name}: ${value}\r\n`;
   }
-  const proto = (client.isTrustedPeer && headers["x-forwarded-proto"]) || client.scheme;
-  const forwardedHost = (client.isTrustedPeer && headers["x-forwarded-host"]) || request.host;
-  return `${text}X-Real-IP: ${client.address}\r\nX-Forwarded-For: ${client.forwardedFor}\r\nX-Forwarded-Host: ${forwardedHost}\r\n`
-    + `X-Forwarded-Proto: ${proto}\r\nX-Request-Id: ${head.requestId}\r\n${framing}\r\n`;
+  return `${text}X-Real-IP: ${client.address}\r\nX-Forwarded-For: ${client.forwardedFor}\r\nX-Forwarded-Host: ${forwardedHost(request, client)}\r\n`
+    + `X-Forwarded-Proto: ${forwardedProto(request, client)}\r\nX-Request-Id: ${head.requestId}\r\n${framing}\r\n`;
+}
+
+/** How the client was told to reach us, as the upstream hears it: a trusted proxy knows better. */
+export function forwardedProto({ headers }: ClientRequest, client: Client): string {
+  return (client.isTrustedPeer && headers["x-forwarded-proto"]) || client.scheme;
+}
+
+/** By which host; as above. */
+export function forwardedHost({ headers, host }: ClientRequest, client: Client): string {
+  return (client.isTrustedPeer && headers["x-forwarded-host"]) || host;
 }
 
 /** Names that `Connection` lists beyond the usual ones; null for none. */

@@ -68,12 +68,15 @@ export class Services {
   }
 
   get states(): readonly ServiceState[] {
-    return [...this.#servers.values()].map(({ service, gate, balancer }) => ({
-      name: service.name, policy: service.policy.kind, running: balancer.states().reduce((sum, { inFlight }) => sum + inFlight, 0), waiting: gate?.waiting ?? 0,
-      servers: balancer.states().map(({ key, weight, inFlight, isHealthy, ejectedForMs, requests, failures }) => ({
-        server: key, weight, ejectedForS: Math.ceil(ejectedForMs / 1000), state: !isHealthy ? "unhealthy" : ejectedForMs > 0 ? "ejected" : "up", running: inFlight, requests, failures,
-      })),
-    }));
+    return [...this.#servers.values()].map(({ service, gate, balancer }) => {
+      const states = balancer.states();
+      return {
+        name: service.name, policy: service.policy.kind, running: states.reduce((sum, { inFlight }) => sum + inFlight, 0), waiting: gate?.waiting ?? 0,
+        servers: states.map(({ key, weight, inFlight, isHealthy, ejectedForMs, requests, failures }) => ({
+          server: key, weight, ejectedForS: Math.ceil(ejectedForMs / 1000), state: !isHealthy ? "unhealthy" : ejectedForMs > 0 ? "ejected" : "up", running: inFlight, requests, failures,
+        })),
+      };
+    });
   }
 
   fixed(service: FixedService): Servers {

@@ -49,7 +49,6 @@ export class Snapshot {
   readonly #holding: Holding;
   /** Every header that some route reads a token from, in lower case. */
   readonly #tokenHeaderNames: readonly string[];
-
   readonly tokens: TokenFront;
 
   /** @throws Error when a service's CA cannot be read */
