@@ -15,7 +15,7 @@ import { TlsFront, type TlsRoute } from "./entrypoint/tls.ts";
 import type { Gateway, GatewayHandlers } from "./gateway.ts";
 import type { Sweeper } from "./lib/deadlines.ts";
 import type { Log } from "./lib/log.ts";
-import { stallMsAt } from "./limits/minimum-rate.ts";
+import { stallAt } from "./limits/minimum-rate.ts";
 import { createExposition } from "./metrics/exposition.ts";
 import { Meter } from "./metrics/meter.ts";
 import type { HttpCache } from "./cache/http-cache.ts";
@@ -132,7 +132,7 @@ export class Front {
     const servers = new HttpsServers(this.settings, proxy);
     this.#servers = servers;
     this.#tls = new TlsFront({
-      listen, admission, servers, stallMs: stallMsAt(this.settings.limits.minimumRate), connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
+      listen, admission, servers, stall: stallAt(this.settings.limits.minimumRate), connectTimeoutMs: this.settings.upstream.connectTimeoutMs, tunnelIdleTimeoutMs: TUNNEL_IDLE_MS,
       route: (serverName) => this.#route(serverName),
       failed: (backend) => this.gateways?.failed(backend),
       moved: (service, bytesIn, bytesOut) => this.meter.moved(service, { code: "0", method: "", protocol: "tcp" }, bytesIn, bytesOut),

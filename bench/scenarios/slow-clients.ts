@@ -116,16 +116,21 @@ const LOAD_MS = 4000;
 /** A load that is to stop has to have begun. */
 const LEAST_MS = 200;
 
-/** They have come in, and what they asked for has been done: little is left but the normal load. */
+/**
+ * They have come in, and what they asked for has been done: little is left but the normal load. For longer than a second, because a
+ * connection to the pod that found its queue full is tried again after one.
+ */
 async function untilCalm(pid: number): Promise<void> {
-  for (let looks = 0; looks < CALM_LOOKS; looks += 1) {
+  let calm = 0;
+  for (let looks = 0; looks < LOOKS && calm < CALM_LOOKS; looks += 1) {
     const before = cpuSeconds(pid);
     await Bun.sleep(250);
-    if (cpuSeconds(pid) - before < 0.1) return;
+    calm = cpuSeconds(pid) - before < 0.1 ? calm + 1 : 0;
   }
 }
-/** 3 s at most: heads are cut after ten. */
-const CALM_LOOKS = 12;
+const CALM_LOOKS = 5;
+/** 6 s at most: heads are cut after ten, and come in at once; readers, of whom that takes longest, after fourteen. */
+const LOOKS = 24;
 
 /** @returns how many are still there when all should be gone */
 async function untilCut(port: number, limitMs: number): Promise<number> {

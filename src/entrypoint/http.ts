@@ -6,7 +6,7 @@
 // loopback behind a listener that does that.
 
 import { hostForUrl } from "../lib/address.ts";
-import { stallMsAt } from "../limits/minimum-rate.ts";
+import { stallAt } from "../limits/minimum-rate.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { type GatewayServer, type Proxy, websocketHandlers } from "../proxy/proxy.ts";
 import type { ClientLeg } from "../proxy/session.ts";
@@ -70,7 +70,7 @@ export class HttpEntrypoint {
     });
     try {
       this.#front = new PlainFront({
-        listen, admission, clients, server: { address: LOOPBACK, port: this.#server.port as number }, stallMs: stallMsAt(settings.limits.minimumRate),
+        listen, admission, clients, server: { address: LOOPBACK, port: this.#server.port as number }, stall: stallAt(settings.limits.minimumRate),
       }, sweeper);
     } catch (error) {
       void this.#server.stop(true);

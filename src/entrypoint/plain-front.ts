@@ -4,9 +4,11 @@
 
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import type { Stall } from "../limits/minimum-rate.ts";
 import type { ListenAddress } from "../settings.ts";
 import { Tunnel, type TunnelAddress } from "../upstream/tunnel.ts";
-import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
+import { Turns } from "../upstream/turns.ts";
+import { type Admission, type Arrival, OPENING_AT_ONCE, OPENING_MS } from "./admission.ts";
 import type { AnnouncedClients } from "./announced.ts";
 import { type FrontConnection, FrontListener } from "./front-listener.ts";
 
@@ -24,13 +26,14 @@ export type PlainFrontOptions = {
   readonly clients: AnnouncedClients;
   /** 10,000 unless told. */
   readonly silentLimit?: number;
-  /** How long a client may take nothing of what waits for it, ms. */
-  readonly stallMs: number;
+  /** How little a client may take of what waits for it, in how long. */
+  readonly stall: Stall;
 };
 
 export class PlainFront extends FrontListener<PlainConnection> {
   /** Oldest first. */
   readonly #silent = new Set<PlainConnection>();
+  readonly turns = new Turns(OPENING_AT_ONCE);
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: PlainFrontOptions, readonly sweeper: Sweeper) {
@@ -117,12 +120,12 @@ class PlainConnection implements FrontConnection, Sweepable {
     this.front.spoke(this);
     let localPort: number | null = null;
     this.#tunnel = new Tunnel(this.socket, {
-      backends: [options.server], connectTimeoutMs: CONNECT_TIMEOUT_MS, first,
+      backends: [options.server], connectTimeoutMs: CONNECT_TIMEOUT_MS, turns: this.front.turns, first,
       // The server behind has its own rules for idle connections.
-      idleTimeoutMs: Infinity, halfOpen: false, stallMs: options.stallMs,
-      connected: (_backend, ours) => {
-        localPort = ours;
-        options.clients.announce(ours, this.arrival.client);
+      idleTimeoutMs: Infinity, halfOpen: false, stall: options.stall,
+      connected: (_backend, upstream) => {
+        localPort = upstream.localPort;
+        options.clients.announce(localPort, this.arrival.client);
       },
       ended: () => { if (localPort !== null) options.clients.forget(localPort); },
     }, sweeper);

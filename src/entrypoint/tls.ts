@@ -6,10 +6,12 @@ import type { Socket } from "bun";
 import type { Certificate } from "../certificate.ts";
 import { hostForUrl, plainAddress } from "../lib/address.ts";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import type { Stall } from "../limits/minimum-rate.ts";
 import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME } from "../tls/alert.ts";
 import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
-import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
+import { Turns } from "../upstream/turns.ts";
+import { type Admission, type Arrival, OPENING_AT_ONCE, OPENING_MS } from "./admission.ts";
 import { type CertificateServer, type HttpsServers, PROTOCOLS } from "./https.ts";
 import { type FrontConnection, FrontListener } from "./front-listener.ts";
 
@@ -31,8 +33,8 @@ export type TlsFrontOptions = {
   readonly admission?: Admission | null;
   readonly connectTimeoutMs: number;
   readonly tunnelIdleTimeoutMs: number;
-  /** How long a client of our own servers may take nothing of what waits for it, ms; five minutes unless told. */
-  readonly stallMs?: number;
+  /** How little a client of our own servers may take of what waits for it, in how long; any byte in five minutes unless told. */
+  readonly stall?: Stall;
   /** Connections that have not said their name yet; 10,000 unless told. */
   readonly peekingLimit?: number;
   /** null: the name is unknown. @param serverName null: the client said none */
@@ -56,6 +58,8 @@ export class TlsFront extends FrontListener<TlsConnection> {
   /** Oldest first. */
   readonly #peeking = new Set<TlsConnection>();
   #peekedBytes = 0;
+  /** At our own servers. */
+  readonly turns = new Turns(OPENING_AT_ONCE);
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
@@ -179,7 +183,7 @@ class TlsConnection implements FrontConnection, Sweepable {
   }
 
   #terminate({ serverName, protocols }: ClientHello, certificate: Certificate, first: Buffer): void {
-    const { servers, connectTimeoutMs, stallMs, log } = this.front.options;
+    const { servers, connectTimeoutMs, stall, log } = this.front.options;
     // RFC 7301 section 3.2; Bun.serve would go on without a protocol.
     if (protocols.length > 0 && !protocols.some((protocol) => PROTOCOLS.has(protocol))) {
       return this.#refuse(serverName, "no protocol that is served", alertRecord(NO_APPLICATION_PROTOCOL));
@@ -193,12 +197,12 @@ class TlsConnection implements FrontConnection, Sweepable {
     this.#endPeek("tunnel");
     let localPort: number | null = null;
     this.#tunnel = new Tunnel(this.socket, {
-      backends: [server.address], connectTimeoutMs, first,
+      backends: [server.address], connectTimeoutMs, turns: this.front.turns, first,
       // The server behind has its own rules for idle connections.
-      idleTimeoutMs: Infinity, halfOpen: false, ...(stallMs === undefined ? {} : { stallMs }),
-      connected: (_backend, ours) => {
-        localPort = ours;
-        server.announce(ours, this.#client);
+      idleTimeoutMs: Infinity, halfOpen: false, ...(stall === undefined ? {} : { stall }),
+      connected: (_backend, upstream) => {
+        localPort = upstream.localPort;
+        server.announce(localPort, this.#client);
       },
       ended: ({ reason }) => {
         server.leave(localPort);

@@ -17,6 +17,19 @@ export function stallMsAt(perSecond: number): number {
   return perSecond === 0 ? STALL_MS : Math.min(STALL_MS, WINDOW_MS + KERNEL_BYTES / perSecond * 1000);
 }
 
+/** Who takes less than so many of the bytes that wait for it, in so long, is given up. */
+export type Stall = { readonly ms: number; readonly bytes: number };
+
+/**
+ * For who sees only what a kernel takes: in that time it takes, for a client at that rate, what the client reads, less what it held for it at the start. Also
+ * for a client that reads nothing it may go on to take a little, now and then, as the memory of all connections allows.
+ * @param perSecond as above
+ */
+export function stallAt(perSecond: number): Stall {
+  const ms = stallMsAt(perSecond);
+  return { ms, bytes: Math.max(1, perSecond * ms / 1000 - KERNEL_BYTES) };
+}
+
 export class MinimumRate {
   #bytes = 0;
   #waitedMs = 0;

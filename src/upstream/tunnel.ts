@@ -7,9 +7,15 @@ import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { Dial } from "./dial.ts";
 import { ConnectError, ConnectTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
+import type { Turns } from "./turns.ts";
 
 /** Between two keep-alive probes of the kernel, ms: a peer that vanished is found out in minutes. */
 const KEEP_ALIVE_MS = 60_000;
+/** Most tunnels are over by then, and eight system calls are a tenth of what one costs. */
+const KEEP_ALIVE_AFTER_MS = 5000;
+
+/** What a client may say before there is a backend that hears it: beyond that it is not read. */
+const EARLY_BYTES = 64 * 1024;
 
 /** Between two bytes of somebody who is at work, ms. */
 const PAUSE_MS = 300;
@@ -17,7 +23,10 @@ const PAUSE_MS = 300;
 /** Somebody who has been told the end and shows no sign of life is given up after this long, ms: closing at once, while it still sends, would be a reset that overtakes the end. */
 const LINGER_MS = 10_000;
 /** Somebody who takes nothing of what waits for it, unless told otherwise: the kernel's megabytes take a client at 20 kB/s minutes, in which we see nothing of it. */
-const STALL_MS = 300_000;
+const STALL: Stall = { ms: 300_000, bytes: 1 };
+
+/** Who takes less than so many of the bytes that wait for it, in so long, is cut. */
+type Stall = { readonly ms: number; readonly bytes: number };
 
 export type TunnelAddress = { readonly address: string; readonly port: number };
 
@@ -31,8 +40,10 @@ export type TunnelEnd = {
 export type TunnelRequest = {
   /** Tried in turn until one can be connected to. */
   readonly backends: readonly TunnelAddress[];
-  /** For each of them, ms. */
+  /** For each of them, ms; waiting for a turn counts. */
   readonly connectTimeoutMs: number;
+  /** Shared with others that connect to the same; absent: at once. */
+  readonly turns?: Turns;
   /** Without a byte in either direction for this long it is cut; ms. */
   readonly idleTimeoutMs: number;
   /**
@@ -40,14 +51,14 @@ export type TunnelRequest = {
    * reading is cut, whatever else it says: behind us nobody sees it.
    */
   readonly halfOpen: boolean;
-  /** Without half-open connections: how long somebody may take nothing of what waits for it, ms; five minutes unless told. */
-  readonly stallMs?: number;
+  /** Without half-open connections, of the client: a backend may be slow for reasons of its own. Any byte in five minutes unless told. */
+  readonly stall?: Stall;
   /** What the client has sent already. */
   readonly first: Uint8Array;
   /** Could not be connected to. */
   failed?(backend: TunnelAddress): void;
-  /** Connected, and nothing sent yet. @param localPort our own port of the connection */
-  connected?(backend: TunnelAddress, localPort: number): void;
+  /** Connected, and nothing sent yet. @param upstream asked, it tells our own port of the connection */
+  connected?(backend: TunnelAddress, upstream: { readonly localPort: number }): void;
   /** Bytes as they flow: from the client, to the client. */
   moved?(bytesIn: number, bytesOut: number): void;
   /** Once, whatever happens; also from within the constructor. */
@@ -57,19 +68,28 @@ export type TunnelRequest = {
 /** One direction: where bytes go, and what the kernel did not take of them yet. */
 class Direction {
   #queue: Outgoing | null = null;
-  /** Since when the receiver has taken nothing of what waits for it; Infinity while nothing waits. Monotonic ms. */
-  waitingSinceMs = Infinity;
+  /** Since when bytes wait for the receiver, monotonic ms; Infinity while none do. */
+  #waitingSinceMs = Infinity;
+  /** How long it was waited for before that, and what it has taken meanwhile: since it had taken as much as it has to. */
+  #waitedMs = 0;
+  #taken = 0;
   /** The sender's FIN has come. */
   isEnding = false;
   /** And was passed on, behind everything before it. */
   isOver = false;
   #isUnheard = false;
+  /** The other one of the tunnel. */
+  back: Direction | null = null;
 
-  constructor(private readonly from: Socket<unknown>, private readonly to: Socket<unknown>) {}
+  constructor(private readonly from: Socket<unknown>, private readonly to: Socket<unknown>, private readonly stall: Stall) {}
 
   /** Bytes wait for a receiver that does not take them. */
   get isWaiting(): boolean {
     return this.#queue !== null;
+  }
+
+  isStalled(nowMs: number): boolean {
+    return this.#waitedMs + nowMs - this.#waitingSinceMs >= this.stall.ms;
   }
 
   /** @returns false when the far side is gone */
@@ -80,7 +100,7 @@ class Direction {
     if (taken === chunk.length) return true;
     if (taken < 0) return false;
     this.#queue = new Outgoing();
-    this.waitingSinceMs = performance.now();
+    this.#waitingSinceMs = performance.now();
     this.from.pause();
     return this.#queue.write(this.to, chunk.subarray(taken));
   }
@@ -92,7 +112,8 @@ class Direction {
     const before = queue.pendingBytes;
     if (!queue.drain(this.to)) return false;
     // A socket may say that it can be written to and take nothing.
-    if (queue.pendingBytes < before) this.waitingSinceMs = performance.now();
+    this.#taken += before - queue.pendingBytes;
+    if (this.#taken >= this.stall.bytes) this.#countAnew();
     if (queue.pendingBytes === 0) this.#flow();
     return true;
   }
@@ -108,10 +129,16 @@ class Direction {
     this.#flow();
   }
 
+  #countAnew(): void {
+    this.#waitingSinceMs = performance.now();
+    this.#waitedMs = this.#taken = 0;
+  }
+
   #flow(): void {
     // Idle tunnels keep no queue.
     this.#queue = null;
-    this.waitingSinceMs = Infinity;
+    if (this.#waitingSinceMs < Infinity) this.#waitedMs += performance.now() - this.#waitingSinceMs;
+    this.#waitingSinceMs = Infinity;
     this.from.resume();
     if (this.isEnding) this.#finish();
   }
@@ -119,21 +146,26 @@ class Direction {
   #finish(): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.to.shutdown();
+    // With both over, the tunnel is, and its connections are closed.
+    if (this.back?.isOver !== true) this.to.shutdown();
   }
 }
 
 export class Tunnel implements Sweepable {
   /** null: not there yet, or gone. */
-  #upstream: Socket<Tunnel> | null = null;
+  #upstream: Socket<Leg> | null = null;
   #up: Direction | null = null;
   #down: Direction | null = null;
-  #dial: Dial<Tunnel> | null = null;
+  #dial: Dial<Leg> | null = null;
   #early: Uint8Array[];
+  /** null: the client is not read any more. */
+  #earlyBytes: number | null = 0;
   #clientIsDone = false;
   #bytesIn = 0;
   #bytesOut = 0;
-  #activeMs = performance.now();
+  readonly #startedMs = performance.now();
+  #activeMs = this.#startedMs;
+  #isKeptAlive = false;
   /** One side has left in order: until when the other may take its time. */
   #lingerUntilMs = Infinity;
   #ended = false;
@@ -141,20 +173,28 @@ export class Tunnel implements Sweepable {
   /** Dials at once. The owner of `client` hands its events on to the methods below; half-open connections must be allowed on it. */
   constructor(private readonly client: Socket<unknown>, private readonly request: TunnelRequest, private readonly sweeper: Sweeper) {
     this.#early = [request.first];
-    client.pause();
     this.#connect(0);
   }
 
   // ---- the client's side
 
   clientData(chunk: Uint8Array): void {
-    // What was read before the pause took effect.
-    if (this.#up === null) return void this.#early.push(chunk);
+    if (this.#up === null) return this.#keep(chunk);
     // The backend has left: an upload that nobody hears must not keep the tunnel alive either.
     if (this.#upstream === null) return;
     this.#count(chunk.length, 0);
     if (!this.#up.push(chunk)) return this.#end("backend closed the connection");
     if (this.#up.isWaiting) this.sweeper.add(this);
+  }
+
+  #keep(chunk: Uint8Array): void {
+    this.#early.push(chunk);
+    // What was read before the pause took effect may come still.
+    if (this.#earlyBytes === null) return;
+    this.#earlyBytes += chunk.length;
+    if (this.#earlyBytes <= EARLY_BYTES) return;
+    this.#earlyBytes = null;
+    this.client.pause();
   }
 
   clientDrained(): void {
@@ -196,7 +236,13 @@ export class Tunnel implements Sweepable {
   #connect(index: number): void {
     const backend = this.request.backends[index];
     if (backend === undefined) return this.#end("no backend could be connected to");
-    const dial = new Dial<Tunnel>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
+    const { turns } = this.request;
+    const begin = (): void => {
+      Bun.connect<Leg>({ hostname: backend.address, port: backend.port, data: { tunnel: this, dial }, allowHalfOpen: true, socket: HANDLERS })
+        .catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+    };
+    const dial = new Dial<Leg>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
+      if (turns?.forget(begin) === false) turns.leave();
       if (this.#ended) return socket?.terminate();
       if (error instanceof ConnectError || error instanceof ConnectTimeoutError) {
         this.request.failed?.(backend);
@@ -204,34 +250,30 @@ export class Tunnel implements Sweepable {
         return this.#connect(index + 1);
       }
       if (error !== null) return this.#end(error.message);
-      this.#connected(backend, socket as Socket<Tunnel>);
+      this.#connected(backend, socket as Socket<Leg>);
     });
     this.#dial = dial;
-    Bun.connect<Tunnel>({
-      hostname: backend.address, port: backend.port, data: this, allowHalfOpen: true,
-      socket: { ...HANDLERS, open: (socket) => { if (!dial.settle(null, socket)) socket.terminate(); } },
-    }).catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+    if (turns === undefined) begin();
+    else turns.take(begin);
   }
 
-  #connected(backend: TunnelAddress, upstream: Socket<Tunnel>): void {
+  #connected(backend: TunnelAddress, upstream: Socket<Leg>): void {
     this.#upstream = upstream;
     this.#dial = null;
-    for (const socket of [this.client, upstream]) {
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    }
-    this.#up = new Direction(this.client, upstream);
-    this.#down = new Direction(upstream, this.client);
+    this.#up = new Direction(this.client, upstream, STALL);
+    this.#down = new Direction(upstream, this.client, this.request.stall ?? STALL);
+    this.#up.back = this.#down;
+    this.#down.back = this.#up;
     this.#activeMs = performance.now();
-    if (this.request.idleTimeoutMs < Infinity) this.sweeper.add(this);
-    this.request.connected?.(backend, upstream.localPort);
-    this.client.resume();
+    this.sweeper.add(this);
+    this.request.connected?.(backend, upstream);
+    if (this.#earlyBytes === null) this.client.resume();
     for (const chunk of this.#early.splice(0)) this.clientData(chunk);
     if (this.#clientIsDone) this.#up.end();
   }
 
   /** A backend that opened after it was given up has events as well. */
-  isOn(socket: Socket<Tunnel>): boolean {
+  isOn(socket: Socket<Leg>): boolean {
     return this.#upstream === socket;
   }
 
@@ -265,6 +307,7 @@ export class Tunnel implements Sweepable {
   // ---- the end
 
   sweep(nowMs: number): void {
+    if (!this.#isKeptAlive && nowMs - this.#startedMs >= KEEP_ALIVE_AFTER_MS) this.#keepAlive();
     if (nowMs - this.#activeMs >= this.request.idleTimeoutMs) return this.#end("idle");
     if (this.#isStalled(this.#down, nowMs)) return this.#end("client stopped reading");
     if (this.#isStalled(this.#up, nowMs)) return this.#end("backend stopped reading");
@@ -272,7 +315,15 @@ export class Tunnel implements Sweepable {
   }
 
   #isStalled(direction: Direction | null, nowMs: number): boolean {
-    return !this.request.halfOpen && direction !== null && nowMs - direction.waitingSinceMs >= (this.request.stallMs ?? STALL_MS);
+    return !this.request.halfOpen && direction?.isStalled(nowMs) === true;
+  }
+
+  #keepAlive(): void {
+    this.#isKeptAlive = true;
+    this.client.setKeepAlive(true, KEEP_ALIVE_MS);
+    this.#upstream?.setKeepAlive(true, KEEP_ALIVE_MS);
+    // There is nothing else to wait for.
+    if (this.request.idleTimeoutMs === Infinity && this.#up?.isWaiting !== true && this.#down?.isWaiting !== true && this.#lingerUntilMs === Infinity) this.sweeper.delete(this);
   }
 
   #linger(): void {
@@ -319,10 +370,14 @@ export class Tunnel implements Sweepable {
   }
 }
 
+/** An attempt at a backend: what its socket knows. */
+type Leg = { readonly tunnel: Tunnel; readonly dial: Dial<Leg> };
+
 const HANDLERS = {
-  data(socket: Socket<Tunnel>, chunk: Buffer) { if (socket.data.isOn(socket)) socket.data.upstreamData(chunk); },
-  drain(socket: Socket<Tunnel>) { if (socket.data.isOn(socket)) socket.data.upstreamDrained(); },
-  end(socket: Socket<Tunnel>) { if (socket.data.isOn(socket)) socket.data.upstreamEnded(); },
-  close(socket: Socket<Tunnel>, error?: Error) { if (socket.data.isOn(socket)) socket.data.upstreamClosed(error ?? null); },
-  error(socket: Socket<Tunnel>, error: Error) { if (socket.data.isOn(socket)) socket.data.upstreamClosed(error); },
+  open(socket: Socket<Leg>) { if (!socket.data.dial.settle(null, socket)) socket.terminate(); },
+  data(socket: Socket<Leg>, chunk: Buffer) { if (socket.data.tunnel.isOn(socket)) socket.data.tunnel.upstreamData(chunk); },
+  drain(socket: Socket<Leg>) { if (socket.data.tunnel.isOn(socket)) socket.data.tunnel.upstreamDrained(); },
+  end(socket: Socket<Leg>) { if (socket.data.tunnel.isOn(socket)) socket.data.tunnel.upstreamEnded(); },
+  close(socket: Socket<Leg>, error?: Error) { if (socket.data.tunnel.isOn(socket)) socket.data.tunnel.upstreamClosed(error ?? null); },
+  error(socket: Socket<Leg>, error: Error) { if (socket.data.tunnel.isOn(socket)) socket.data.tunnel.upstreamClosed(error); },
 };

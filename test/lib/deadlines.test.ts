@@ -56,3 +56,32 @@ test("works again after it had nothing to do", async () => {
   expect(sweeper.size).toBe(0);
   expect(first.times).toHaveLength(1);
 });
+
+test("a crowd is asked in slices, with time for others between them, each item once in a sweep", async () => {
+  let slice = 0;
+  const sweeper = new Sweeper(() => (slice += 1));
+  const asked = new Map<number, number>();
+  const crowd = Array.from({ length: 1800 }, () => ({ times: 0, sweep(now: number) { this.times += 1; asked.set(now, (asked.get(now) ?? 0) + 1); } }));
+  for (const item of crowd) sweeper.add(item);
+  const last = watcher(1);
+  sweeper.add(last);
+  let turnsBetween = 0;
+  const turn = (): void => { if (last.times.length === 0) { turnsBetween += asked.size > 0 ? 1 : 0; setImmediate(turn); } };
+  setImmediate(turn);
+  await last.done;
+  sweeper.close();
+  expect([...asked.values()]).toEqual([500, 500, 500, 300]);
+  expect(crowd.every(({ times }) => times === 1)).toBe(true);
+  expect(turnsBetween).toBeGreaterThanOrEqual(3);
+});
+
+test("nobody is asked once it is closed in the middle of a sweep", async () => {
+  const sweeper = new Sweeper();
+  let asked = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (let i = 0; i < 1200; i += 1) sweeper.add({ sweep() { asked += 1; if (asked === 500) resolve(); } });
+  await promise;
+  sweeper.close();
+  await Bun.sleep(20);
+  expect(asked).toBe(500);
+});

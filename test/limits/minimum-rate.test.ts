@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { MinimumRate, stallMsAt, WINDOW_MS } from "../../src/limits/minimum-rate.ts";
+import { MinimumRate, stallAt, stallMsAt, WINDOW_MS } from "../../src/limits/minimum-rate.ts";
 
 describe("minimum rate", () => {
   test("lets a client be slow until a window is over", () => {
@@ -46,5 +46,17 @@ describe("a client that takes nothing", () => {
 
   test("never later than without", () => {
     expect(stallMsAt(1)).toBe(300_000);
+  });
+});
+
+describe("a client that takes a little", () => {
+  test("has to take what it reads at its rate, less what its kernel may have held at the start", () => {
+    expect(stallAt(1_048_576)).toEqual({ ms: 14_000, bytes: 10 * 1_048_576 });
+    expect(stallAt(100 * 1024)).toEqual({ ms: 50_960, bytes: 100 * 1024 * 10 });
+  });
+
+  test("may take any byte at a time where no rate is asked for, or one that its kernel can hide", () => {
+    expect(stallAt(0)).toEqual({ ms: 300_000, bytes: 1 });
+    expect(stallAt(1024)).toEqual({ ms: 300_000, bytes: 1 });
   });
 });

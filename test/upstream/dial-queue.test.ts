@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Sweeper } from "../../src/lib/deadlines.ts";
-import { CONNECTING_LIMIT, DialQueue, type Waiter } from "../../src/upstream/dial-queue.ts";
+import { BEGUN_AT_ONCE, CONNECTING_LIMIT, DialQueue, type Waiter } from "../../src/upstream/dial-queue.ts";
 import { ClientGoneError, ConnectError, ConnectTimeoutError } from "../../src/upstream/exchange.ts";
 
 type Done = (error: Error | null, connection?: string) => void;
@@ -107,6 +107,10 @@ describe("a connection", () => {
 
   test("is made for so many at a time; the others follow in order as these end", () => {
     for (let count = 0; count < CONNECTING_LIMIT + 2; count += 1) bench.wait(String(count));
+    for (let turns = 1; turns <= CONNECTING_LIMIT / BEGUN_AT_ONCE; turns += 1) {
+      bench.turn();
+      expect(bench.begun).toBe(BEGUN_AT_ONCE * turns);
+    }
     bench.turn();
     expect(bench.begun).toBe(CONNECTING_LIMIT);
     bench.connect("1");

@@ -368,6 +368,34 @@ describe("what breaks a tunnel", () => {
     });
   }
 
+  test("a client that takes a little now and then, and less than it has to, is given up all the same", async () => {
+    request = { halfOpen: false, idleTimeoutMs: Infinity, stall: { ms: 500, bytes: MUCH } };
+    const { client, server } = await pair();
+    client.pause();
+    server.write(MUCH_DATA);
+    while (ends.length === 0 && client.receivedBytes < MUCH) {
+      const before = client.receivedBytes;
+      client.resume();
+      await client.until(() => client.receivedBytes > before || client.isClosed);
+      client.pause();
+      await Bun.sleep(20);
+    }
+    expect(ends[0]?.reason).toBe("client stopped reading");
+    expect(client.receivedBytes).toBeLessThan(MUCH);
+  });
+
+  test("a backend that takes a little now and then is not: it may be slow for reasons of its own", async () => {
+    request = { halfOpen: false, idleTimeoutMs: Infinity, stall: { ms: 200, bytes: MUCH } };
+    const { client, server } = await pair();
+    server.pause();
+    client.write(MUCH_DATA);
+    await settled(() => client.sentBytes);
+    await Bun.sleep(500);
+    server.resume();
+    await server.until(() => server.receivedBytes === MUCH, 30_000);
+    expect(ends).toEqual([]);
+  });
+
   test("a passed-through client that reads nothing for long is not: that is what its idle limit is for", async () => {
     const { client, server } = await pair();
     const data = MUCH_DATA;
