@@ -96,7 +96,7 @@ async function measure(run: Run, attack: SlowKind): Promise<void> {
     const growth = await growthBytes(server.pid, async () => {
       seen.arriving.push(await normalLoad(run, async () => {
         held = await slow.call("hold", { port: server.port, kind: attack, count: clients });
-        await untilCalm(server.pid);
+        await untilCalm(server, held);
       }));
       seen.beside.push(await window());
       let isOver = false;
@@ -117,15 +117,15 @@ const LOAD_MS = 4000;
 const LEAST_MS = 200;
 
 /**
- * They have come in, and what they asked for has been done: little is left but the normal load. For longer than a second, because a
- * connection to the pod that found its queue full is tried again after one.
+ * They have come in, and what they asked for has been done: little is left but the normal load. Whom a full queue has kept out, at
+ * ours or at the pod, tries again after a second or three.
  */
-async function untilCalm(pid: number): Promise<void> {
+async function untilCalm({ pid, port }: Server, held: number): Promise<void> {
   let calm = 0;
   for (let looks = 0; looks < LOOKS && calm < CALM_LOOKS; looks += 1) {
     const before = cpuSeconds(pid);
     await Bun.sleep(250);
-    calm = cpuSeconds(pid) - before < 0.1 ? calm + 1 : 0;
+    calm = cpuSeconds(pid) - before < 0.1 && ownedConnections(port) >= held ? calm + 1 : 0;
   }
 }
 const CALM_LOOKS = 5;
@@ -142,9 +142,10 @@ async function untilCut(port: number, limitMs: number): Promise<number> {
   }
 }
 
-/** Connections at this port that its process has: established, or left by the client only; proc(5), net/tcp. */
+/** Connections at this port that its process has accepted: established, or left by the client only; proc(5), net/tcp. */
 function ownedConnections(port: number): number {
-  const local = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, "0")} [0-9A-F]+:[0-9A-F]+ 0[18] `);
+  // Their inode is 0 until then.
+  const local = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, "0")} [0-9A-F]+:[0-9A-F]+ 0[18](?: +\\S+){5} +[1-9]`);
   return ["/proc/net/tcp", "/proc/net/tcp6"].flatMap((file) => readFileSync(file, "latin1").split("\n")).filter((line) => local.test(line)).length;
 }
 
