@@ -49,6 +49,8 @@ export class Entry implements BodyForms {
   room: ((bytes: number) => boolean) | null = null;
   #formBytes = 0;
   #forms: Map<string, Uint8Array> | null = null;
+  /** By the bytes that they have, of which no more is kept for that; null: these were given out once. */
+  #shared: WeakMap<Uint8Array, Blob | null> | null = null;
   #made: Made | null = null;
   #madeForHead: Made | null = null;
 
@@ -79,6 +81,17 @@ export class Entry implements BodyForms {
     // Compressors give views of larger buffers.
     this.#forms.set(name, bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice());
     this.#formBytes += size;
+  }
+
+  /** Without it each answer is sent from a copy of its own, which is a tenth of what a short one costs, and all of what one costs that nobody reads. */
+  shared(bytes: Uint8Array): Blob | null {
+    this.#shared ??= new WeakMap();
+    const shared = this.#shared.get(bytes);
+    if (shared instanceof Blob) return shared;
+    const made = shared === null && this.room?.(bytes.byteLength) === true ? new Blob([bytes as Uint8Array<ArrayBuffer>]) : null;
+    if (made !== null) this.#formBytes += bytes.byteLength;
+    this.#shared.set(bytes, made);
+    return made;
   }
 
   get hasValidator(): boolean {

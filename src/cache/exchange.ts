@@ -39,11 +39,16 @@ export type OriginResponse = {
  */
 export type Origin = (conditions: Readonly<Record<string, string>>, isBackground: boolean, whenUnwanted: (abort: () => void) => void) => Promise<OriginResponse>;
 
-/** What was made of a stored body, such as its compressed form, kept with it and counted with it. */
+/**
+ * What was made of a stored body, such as its compressed form, kept with it and counted with it. It comes with answers to requests
+ * that ask for the whole of it, without conditions, and with no other.
+ */
 export interface BodyForms {
   form(name: string): Uint8Array | undefined;
   /** Kept when there is room. */
   keepForm(name: string, bytes: Uint8Array): void;
+  /** The body, or a form of it, as something that many answers share; null the first time, and when there is no room: then the bytes go out. */
+  shared(bytes: Uint8Array): Blob | null;
 }
 
 export type CachedResponse = {

@@ -6,6 +6,7 @@ import type { BodyForms, CachedResponse } from "../cache/exchange.ts";
 import type { Certificate } from "../certificate.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity, VmIdentity } from "../identity.ts";
+import { Batch } from "../lib/batch.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
@@ -56,6 +57,9 @@ type Deliverable = AnswerHead & {
 
 /** A passage on its way: with its record, and whether it becomes a session. */
 type Journey = Passage & { readonly visit: Visit; readonly isUpgrade: boolean };
+
+/** Answers that were at hand, on their way to their clients. */
+const AT_HAND = new Batch<{ readonly answer: Answer; readonly resolve: (answer: Answer) => void }>(({ answer, resolve }) => resolve(answer));
 
 export class Proxy {
   readonly sessions: Sessions;
@@ -295,7 +299,8 @@ export class Proxy {
     if (cache === null || (request.method !== "GET" && request.method !== "HEAD")) return this.#forward(journey, servers.attempts(request, journey.client));
     const answer = cache.answer(cacheRequest(journey, () => visit.raw.signal), originOf(journey, servers, visit));
     if (answer instanceof Promise) return this.#after(visit, answer, (cached) => this.#answerCached(journey, cached));
-    return this.#answerCached(journey, answer);
+    const cached = this.#answerCached(journey, answer);
+    return new Promise((resolve) => AT_HAND.add({ answer: cached, resolve }));
   }
 
   #answerCached(journey: Journey, { status, headers, contentLength, body, cacheStatus, forms }: CachedResponse): Answer {
@@ -341,7 +346,7 @@ export class Proxy {
     });
   }
 
-  #give(visit: Visit, { status, headers: pairs, contentLength, body, ended }: Deliverable): Response {
+  #give(visit: Visit, { status, headers: pairs, contentLength, body, ended, forms }: Deliverable): Response {
     const { headers, isTyped } = this.#headers(visit, pairs);
     if (body instanceof ReadableStream) {
       this.#running += 1;
@@ -360,6 +365,9 @@ export class Proxy {
     }
     visit.finish(status, body?.length ?? 0);
     const bytes = body as Uint8Array<ArrayBuffer> | null;
+    // Bun.serve answers ranges of a Blob by itself, which is why it is not for others.
+    const shared = isTyped && bytes !== null ? forms?.shared(bytes) ?? null : null;
+    if (shared !== null) return new Response(shared, { status, headers });
     return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers });
   }
 

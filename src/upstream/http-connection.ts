@@ -4,6 +4,7 @@
 // request was written and exactly one whole response was read, with not a byte left over.
 
 import type { Socket } from "bun";
+import { Batch } from "../lib/batch.ts";
 import type { Sweepable } from "../lib/deadlines.ts";
 import { ChunkedDecoder, encodeChunk, encodeLastChunk } from "./chunked.ts";
 import {
@@ -39,6 +40,10 @@ export interface ConnectionOwner {
 /** Where heads become bytes; `write()` copies them into the kernel before it returns. */
 const SCRATCH = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** Requests without a body on their way out, and whole answers on their way back: nearly all. */
+const REQUESTS = new Batch<HttpConnection>((connection) => connection.send());
+const ANSWERS = new Batch<{ readonly resolve: Resolve; readonly response: UpstreamResponse }>(({ resolve, response }) => resolve(response));
+
 type Resolve = (response: UpstreamResponse) => void;
 type Reject = (error: Error) => void;
 type Phase = "idle" | "head" | "collect" | "stream" | "closed";
@@ -47,6 +52,8 @@ export class HttpConnection implements Sweepable {
   #socket: Socket<HttpConnection> | null = null;
   #phase: Phase = "idle";
   #request: UpstreamRequest | null = null;
+  /** Nothing of the request was sent yet. */
+  #isDue = false;
   #resolve: Resolve | null = null;
   #reject: Reject | null = null;
   #incoming: Buffer | null = null;
@@ -96,12 +103,21 @@ export class HttpConnection implements Sweepable {
     this.#interim = 0;
     this.#slowAtMs = nowMs + SLOW_AFTER_MS;
     this.#deadlineMs = nowMs + request.readTimeoutMs;
-    if (request.body === null) this.#writeHead(request.head);
-    else if (request.body instanceof Uint8Array) this.#write(Buffer.concat([Buffer.from(request.head, "latin1"), request.body]));
+    if (request.body === null) {
+      this.#isDue = true;
+      REQUESTS.add(this);
+    } else if (request.body instanceof Uint8Array) this.#write(Buffer.concat([Buffer.from(request.head, "latin1"), request.body]));
     else this.#upload(request, request.body);
   }
 
   // ---- writing
+
+  /** Its turn has come; the exchange may be over. */
+  send(): void {
+    if (!this.#isDue) return;
+    this.#isDue = false;
+    this.#writeHead(this.#request?.head ?? "");
+  }
 
   /** The way of nearly every request: no allocation, one system call. */
   #writeHead(head: string): void {
@@ -182,7 +198,8 @@ export class HttpConnection implements Sweepable {
   // ---- reading
 
   received(chunk: Buffer): void {
-    if (this.#phase === "head") this.#readHead(chunk);
+    if (this.#isDue) this.#fail(new UpstreamClosedError("upstream spoke before it was asked"));
+    else if (this.#phase === "head") this.#readHead(chunk);
     else if (this.#phase === "collect" || this.#phase === "stream") this.#readBody(chunk);
     else this.#destroy(); // Bytes that nobody asked for: this connection is not to be trusted with a request.
   }
@@ -294,7 +311,7 @@ export class HttpConnection implements Sweepable {
     else this.#destroy();
     if (streamed !== null) return streamed.end();
     if (body !== null && watcher !== undefined) this.settings.budget.hold(body.length, watcher);
-    resolve?.({ head, body, ended: null });
+    if (resolve !== null) ANSWERS.add({ resolve, response: { head, body, ended: null } });
   }
 
   /** Ready for an exchange: the last one is over, or nobody wants the first one any more. */
@@ -306,6 +323,7 @@ export class HttpConnection implements Sweepable {
 
   #clear(): void {
     this.#phase = "idle";
+    this.#isDue = false;
     this.#head = null;
     this.#body = null;
     this.#decoder = null;

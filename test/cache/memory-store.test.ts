@@ -65,6 +65,25 @@ describe("the memory store", () => {
     expect(one.form("br")).toBeUndefined();
   });
 
+  test("shares a body from the second time on, and counts that; not without room, nor of what is not stored any more", async () => {
+    const store = new MemoryStore(20_000);
+    const one = entry("/a", 4000);
+    store.put(one, 0);
+    const body = one.body as Uint8Array<ArrayBuffer>;
+    expect(one.shared(body)).toBeNull();
+    expect(store.bytes).toBe(one.ownBytes);
+    const shared = one.shared(body) as Blob;
+    expect(await shared.bytes()).toEqual(body);
+    expect([one.shared(body), store.bytes]).toEqual([shared, one.ownBytes + 4000]);
+    store.delete(one);
+    expect(store.bytes).toBe(0);
+    const small = new MemoryStore(8000);
+    const other = entry("/b", 4000);
+    small.put(other, 0);
+    const wide = new Uint8Array(8000);
+    expect([other.shared(wide), other.shared(wide), other.shared(wide)]).toEqual([null, null, null]);
+  });
+
   test("keeps no more of a view than can be seen", () => {
     const store = new MemoryStore(20_000);
     const one = entry("/a", 1000);

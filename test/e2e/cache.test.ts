@@ -47,6 +47,28 @@ describe("the website", () => {
     expect(cluster.services.seen.length).toBe(3);
   });
 
+  test("is spared however often the same page is asked for, whole or in part, and each answer is the same", async () => {
+    const body = "0123456789".repeat(3000);
+    answer(["Cache-Control: max-age=60", "Content-Type: text/plain", 'ETag: "v1"', "Accept-Ranges: bytes"], body);
+    const path = fresh();
+    for (let round = 0; round < 4; round += 1) {
+      const whole = await get(path, { "accept-encoding": "identity" });
+      expect([whole.status, whole.headers.get("content-length"), whole.headers.get("content-type"), await whole.text()]).toEqual([200, "30000", "text/plain", body]);
+      const zipped = await get(path, { "accept-encoding": "gzip" });
+      expect([zipped.headers.get("content-encoding"), await zipped.text()]).toEqual(["gzip", body]);
+      const part = await get(path, { range: "bytes=5-14", "accept-encoding": "identity" });
+      expect([part.status, part.headers.get("content-range"), await part.text()]).toEqual([206, "bytes 5-14/30000", "5678901234"]);
+      const beyond = await get(path, { range: "bytes=30000-", "accept-encoding": "identity" });
+      expect([beyond.status, beyond.headers.get("content-range")]).toEqual([416, "bytes */30000"]);
+      // Not of what it has: the whole page.
+      const other = await get(path, { range: "bytes=0-4", "if-range": '"v0"', "accept-encoding": "identity" });
+      expect([other.status, (await other.text()).length]).toEqual([200, 30000]);
+      const inHead = await get(path, { "accept-encoding": "identity" }, { method: "HEAD" });
+      expect([inHead.status, inHead.headers.get("content-length"), await inHead.text()]).toEqual([200, "30000", ""]);
+    }
+    expect(cluster.services.seen.length).toBe(1);
+  });
+
   test("answers 200 at once with one request", async () => {
     const path = fresh();
     const held: Array<() => void> = [];
