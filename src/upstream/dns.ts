@@ -9,6 +9,8 @@ import { TtlCache } from "../lib/ttl-cache.ts";
 const TTL_MAX_MS = 30_000;
 const TTL_MIN_MS = 1_000;
 const TTL_FAILURE_MS = 1_000;
+/** UDP loses packets: what was not answered by then is asked again, until the time for the whole is over. */
+const ASK_AGAIN_MS = 1_000;
 /** The system's resolver does not say how long its answer is good. */
 const SYSTEM_TTL_S = 5;
 const NAMES = 10_000;
@@ -31,7 +33,7 @@ export class NameResolver {
 
   constructor(private readonly settings: DnsSettings, private readonly now: () => number = Date.now) {
     this.#cache = new TtlCache({ entries: NAMES, bytes: NAMES * 400, now });
-    this.#resolver = settings.nameserver === null ? null : new Resolver({ timeout: settings.timeoutMs, tries: 1 });
+    this.#resolver = settings.nameserver === null ? null : new Resolver({ timeout: Math.min(ASK_AGAIN_MS, settings.timeoutMs), tries: 1 });
     if (settings.nameserver !== null) this.#resolver?.setServers([settings.nameserver]);
   }
 
@@ -83,11 +85,13 @@ export class NameResolver {
   async #ask(name: string): Promise<Answer> {
     if (this.#resolver === null) return this.#askSystem(name);
     const resolver = this.#resolver;
-    const four = await resolver.resolve4(name, { ttl: true }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENODATA") return [];
+    const deadlineMs = performance.now() + this.settings.timeoutMs;
+    // Bun says ENOTFOUND also for a name that has addresses of the other kind only.
+    const four = await askAgain(() => resolver.resolve4(name, { ttl: true }), deadlineMs).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENODATA" || error.code === "ENOTFOUND") return [];
       throw error;
     });
-    return answerOf(four.length > 0 ? four : await resolver.resolve6(name, { ttl: true }), name);
+    return answerOf(four.length > 0 ? four : await askAgain(() => resolver.resolve6(name, { ttl: true }), deadlineMs), name);
   }
 
   async #askSystem(name: string): Promise<Answer> {
@@ -108,6 +112,17 @@ function answerOf(records: ReadonlyArray<{ address: string; ttl: number }>, name
 
 function isTimeout(error: unknown): boolean {
   return error instanceof Error && ["ETIMEOUT", "ETIMEDOUT", "DNS_ETIMEOUT"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+/** @param deadlineMs monotonic; what is asked before it may take ASK_AGAIN_MS longer */
+async function askAgain<T>(ask: () => Promise<T>, deadlineMs: number): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!isTimeout(error) || performance.now() >= deadlineMs) throw error;
+    }
+  }
 }
 
 function withDeadline<T>(promise: Promise<T>, timeoutMs: number, name: string): Promise<T> {
