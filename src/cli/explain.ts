@@ -9,6 +9,7 @@ import { hostForUrl } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { Log } from "../lib/log.ts";
 import { identifyClient } from "../proxy/client.ts";
+import { checkPlace } from "../proxy/check-place.ts";
 import { closingFor } from "../proxy/closing.ts";
 import { askForConsole, consoleOf } from "../proxy/console.ts";
 import { type Passage, upstreamHead } from "../proxy/passage.ts";
@@ -99,7 +100,7 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
   say("route", `${route.name} (${route.match.kind} match of "${route.match.path}")${runnersUp(settings, route, request.path)}`);
   say("service", describeService(route));
   const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
-  snapshot.admission.checkClient(route, client.address);
+  checkPlace(snapshot, request.path, match, client.address);
   const isUpgrade = route.websocket && wantsUpgrade(request);
   if (isUpgrade) {
     checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });

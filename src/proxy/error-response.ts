@@ -11,8 +11,8 @@ export function errorResponse(error: RouteError, accept: string | undefined, req
   headers.push(["x-request-id", requestId], ["cache-control", "no-store"], ["referrer-policy", "no-referrer"]);
   if (error.code === "upgrade_required") headers.push(["upgrade", "websocket"], ["sec-websocket-version", "13"]);
   if (error.retryAfterS !== null) headers.push(["retry-after", String(error.retryAfterS)]);
-  // RFC 9110 section 15.5.9: nobody waits for the rest. Bun.serve closes then, and leaves the field out of HTTP/2.
-  if (error.code === "request_timeout") headers.push(["connection", "close"]);
+  // RFC 9110 section 15.5.9: nobody waits for the rest. What was malformed may go on so (RFC 9112 section 6.3). Bun.serve closes then, and leaves the field out of HTTP/2.
+  if (error.code === "request_timeout" || error.code === "bad_request") headers.push(["connection", "close"]);
   if (error.location !== null) headers.push(["location", error.location]);
   if (error.code === "method_not_allowed") headers.push(["allow", error.allow ?? "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
   const wantsPage = accept !== undefined && accept.includes("text/html");

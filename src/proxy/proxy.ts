@@ -20,6 +20,7 @@ import { type Attempts, OneTarget } from "./attempts.ts";
 import { type BridgeRequest, passOnHandshake } from "./bridge-request.ts";
 import { answerBuiltin, answerFromDirectory, type BuiltinAnswer } from "./builtin.ts";
 import { cacheRequest, originOf } from "./caching.ts";
+import { checkPlace } from "./check-place.ts";
 import { identifyClient } from "./client.ts";
 import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
@@ -144,7 +145,7 @@ export class Proxy {
     visit.route = route.name;
     visit.service = route.service.name;
     if (route.service.kind === "gateway") visit.meter = this.metering;
-    snapshot.admission.checkClient(route, client.address);
+    checkPlace(snapshot, request.path, match, client.address);
     const isUpgrade = route.websocket && wantsUpgrade(request);
     if (!route.websocket && wantsUpgrade(request) && (request.headers["content-length"] ?? "0") !== "0") {
       throw new RouteError("bad_request", "upgrade with a body");

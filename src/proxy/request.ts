@@ -32,9 +32,10 @@ export function readRequest(request: Request, limits: LimitSettings): ClientRequ
   const start = url.charCodeAt(0) === 104 /* h */ ? url.indexOf("/", 8) : -1;
   const headers = request.headers.toJSON() as Record<string, string>;
   const host = headers["host"] ?? "";
-  if (start < 0 || !isHost(host)) throw new RouteError("bad_request", "missing or malformed Host");
   const method = request.method;
+  // First, because the target of CONNECT is no path (RFC 9112 section 3.2.3).
   if (method === "CONNECT" || method === "TRACE") throw new RouteError("method_not_allowed", `${method} is not offered`);
+  if (start < 0 || !isHost(host)) throw new RouteError("bad_request", "missing or malformed Host");
   if (url.length - start > limits.requestTargetBytes) throw new RouteError("target_too_long", "request target over the limit");
   checkHeaders(headers, limits);
   if (url.includes("#", start)) throw new RouteError("bad_request", "fragment in the request target");

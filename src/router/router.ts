@@ -3,6 +3,7 @@
 // byte for byte as they came; nothing is decoded here, so what was matched is what is forwarded.
 
 import type { Route } from "../route.ts";
+import { plainPath } from "./plain-path.ts";
 
 export type Match = {
   readonly route: Route;
@@ -35,6 +36,13 @@ export class Router {
     }
     this.#patterns = patterns.sort((a, b) => literals(b) - literals(a) || b.segments.length - a.segments.length);
     this.#prefixDepth = depth;
+  }
+
+  /** What a server behind us may take a path for that is not written plainly; null: it has no other spelling, or one of no other route. */
+  otherwise(path: string, match: Match | null): Match | null {
+    const plain = plainPath(path);
+    const other = plain === path ? null : this.match(plain);
+    return other?.route === match?.route ? null : other;
   }
 
   match(path: string): Match | null {

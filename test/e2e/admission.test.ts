@@ -33,6 +33,28 @@ describe("lists of clients", () => {
   });
 });
 
+describe("a place that some may not go to", () => {
+  const TABLE = `services:
+  s: { text: served }
+routes:
+  - { path: /, service: s }
+  - { path: /secret, service: s, deniedClients: [127.0.0.0/8] }
+  - { path: /open, service: s }
+`;
+
+  test.each(["/secret", "/secret/", "/secret/x", "//secret", "/%73ecret", "/%53ecret/../secret", "/secret%2fx", "/secret%2Fx", "/secret;x=1", "/secret;x=1/y", "///%73%65%63%72%65%74//x", "/open/..//secret"])(
+    "is not reached by %s, which a server behind us may read as its name", async (path) => {
+      const front = await router({ config: TABLE });
+      expect((await ask(front.port, head("GET", path))).status).toBe(403);
+      expect(front.lines.find(({ status }) => status === 403)).toMatchObject({ route: expect.any(String) });
+    });
+
+  test.each(["//open", "/open%2fx", "/%6fpen", "/x//y", "/secrets", "/x/secret", "/x%2fsecret", "/a;secret", "/%2573ecret", "/Secret"])("keeps nobody from %s", async (path) => {
+    const front = await router({ config: TABLE });
+    expect((await ask(front.port, head("GET", path))).status).toBe(200);
+  });
+});
+
 describe("requests a second", () => {
   test("of one address are bounded, with a Retry-After, and another one's are its own", async () => {
     const front = await router({ config: table(`limits: { requestsPerAddress: 1/s burst 3 }\n${TRUSTED}`, "") });

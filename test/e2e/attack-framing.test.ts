@@ -287,7 +287,7 @@ describe.skipIf(!HAS_OPENSSL)("methods", () => {
   test("CONNECT to an authority opens no tunnel, and what is sent into it reaches nobody", async () => {
     for (const target of [`127.0.1.1:${router.pyos.port}`, "localhost:443", "*"]) {
       const { answers } = await converse(router.port, `CONNECT ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-      expect([target, [400, 405].includes(answers[0]?.status ?? 0)]).toEqual([target, true]);
+      expect([target, answers[0]?.status]).toEqual([target, 405]);
       await converse(router.port, `CONNECT ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n\x16\x03\x01\x02\x00\x01`);
     }
     expect(router.arrived).toEqual([]);
