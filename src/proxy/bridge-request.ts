@@ -15,6 +15,8 @@ export type BridgeRequest = {
   readonly protocols: readonly string[];
   /** What the client is answered for the one that the upstream chose; "" for none. */
   clientProtocol(chosen: string): string;
+  /** The client gets what else the upstream says with its 101. */
+  readonly passesHeaders: boolean;
   /** What the client hears of a refusal, where the upstream's status is not the client's business; null: the status speaks. */
   readonly refusal: ((error: HandshakeRefusedError) => RouteError) | null;
 };
@@ -25,6 +27,7 @@ export function passOnHandshake(passage: Passage, target: Target): BridgeRequest
     head: upstreamHead(passage, target, upgradeFields(passage.request)),
     protocols: offeredProtocols(passage.request),
     clientProtocol: (chosen) => chosen,
+    passesHeaders: true,
     refusal: null,
   };
 }

@@ -12,6 +12,6 @@ export function checkPlace(snapshot: Snapshot, path: string, match: Match, clien
   const other = match.route.service.kind === "gateway" ? null : snapshot.router.otherwise(path, match);
   if (other === null) return;
   snapshot.admission.checkClient(other.route, client);
-  // It would be in the log of whoever gets it.
-  if (other.pathToken !== null) throw new RouteError("bad_request", "path of a token route in another spelling");
+  // It would be in the log of whoever gets it, unless that is us.
+  if (other.pathToken !== null && match.route.service.kind !== "builtin") throw new RouteError("bad_request", "path of a token route in another spelling");
 }

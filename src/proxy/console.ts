@@ -50,6 +50,7 @@ export function askForConsole(service: ConsoleService, vmConsole: VmConsole, req
     protocols: [KUBEVIRT_PROTOCOL],
     // Only what the client offered itself, and only names that mean the same.
     clientProtocol: () => offeredProtocols(request).find((name) => CLIENT_PROTOCOLS.includes(name)) ?? "",
+    passesHeaders: false,
     refusal: (error) => consoleRefusal(service, vmConsole, error),
   };
 }

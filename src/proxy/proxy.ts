@@ -433,7 +433,8 @@ export class Proxy {
       visit.finish(101, end.bytesOut);
     }, this.#countMessages(visit));
     this.sessions.add(session);
-    if (visit.upgrade(session, asked.clientProtocol(upstream.protocol))) return;
+    const said = upstream.takeHeaders();
+    if (visit.upgrade(session, asked.clientProtocol(upstream.protocol), asked.passesHeaders ? said : [])) return;
     this.sessions.delete(session);
     upstream.terminate();
     throw new ClientGoneError("client went away during the handshake");

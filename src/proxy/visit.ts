@@ -6,7 +6,7 @@ import { ClientStalledError, type ExchangeWatcher } from "../upstream/exchange.t
 import type { Attempts } from "./attempts.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { ClientLeg } from "./session.ts";
-import type { ResponseHeaders } from "./response-headers.ts";
+import type { HeaderPairs, ResponseHeaders } from "./response-headers.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Bun's per-request idle timer is at most 255 s; it is wound up again while we have a reason to wait. */
@@ -122,9 +122,9 @@ export class Visit implements ExchangeWatcher {
     this.server.timeout(this.raw, PATIENCE_S);
   }
 
-  /** @param protocol "" for none @returns false when the client is not there any more */
-  upgrade(data: ClientLeg, protocol: string): boolean {
-    const headers = [...this.headers.own, ["x-request-id", this.requestId]] as [string, string][];
+  /** @param protocol "" for none @param said by the upstream with its 101 @returns false when the client is not there any more */
+  upgrade(data: ClientLeg, protocol: string, said: HeaderPairs = []): boolean {
+    const headers = [...this.headers.make(said, this.requestId).headers] as [string, string][];
     // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
     headers.push(["sec-websocket-protocol", protocol]);
     const cookie = this.attempts?.cookie(this.isSecure) ?? null;

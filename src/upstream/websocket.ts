@@ -86,6 +86,7 @@ type Handshake = WebSocketDial & {
 export class UpstreamWebSocket implements Sweepable {
   /** The subprotocol that the upstream chose; "" for none. */
   protocol = "";
+  #headers: ResponseHead["headers"] = [];
   #socket: Socket<UpstreamWebSocket> | null = null;
   #handshake: Handshake | null;
   /** The handshake was refused and the reason may still be arriving. */
@@ -115,6 +116,13 @@ export class UpstreamWebSocket implements Sweepable {
     this.#write(Buffer.from(`${handshake.head}Sec-WebSocket-Key: ${handshake.key}\r\n\r\n`, "latin1"));
   }
 
+  /** What the upstream said with its 101 beside the handshake itself, cookies for one. Once: sessions last, and it is not needed again. */
+  takeHeaders(): ResponseHead["headers"] {
+    const headers = this.#headers;
+    this.#headers = [];
+    return headers;
+  }
+
   abort(): void {
     if (this.#handshake !== null) this.refuse(new ClientGoneError("client went away during the handshake"));
   }
@@ -132,6 +140,7 @@ export class UpstreamWebSocket implements Sweepable {
       const head = parseResponseHead(bytes, "GET");
       if (head === null) return;
       if (head.status !== 101) return this.#readRefusal(handshake, head, bytes.subarray(head.end));
+      this.#headers = head.headers.filter(([name]) => !name.startsWith("sec-websocket-"));
       this.protocol = checkAccepted(head.headers, bytes.toString("latin1", 0, head.end), handshake);
       this.#incoming = head.end < bytes.length ? bytes.subarray(head.end) : null;
     } catch (error) {

@@ -139,6 +139,12 @@ describe("a WebSocket route asked over plain HTTP", () => {
 });
 
 describe("/container", () => {
+  test.each(["//container/TOKEN/29783/x", "/container%2fTOKEN/29783", "/%63ontainer/TOKEN/29783/", "/container;x/TOKEN/29783/"])(
+    "in another spelling is refused, so that its token gets to nobody's log: %s", async (path) => {
+      expect((await ask(cluster.port, head("GET", path.replace("TOKEN", cluster.router.token())))).status).toBe(400);
+      expect(cluster.seenCount).toBe(0);
+    });
+
   test("a token without a port goes nowhere, least of all to the website", async () => {
     const before = cluster.pod.seen.length;
     for (const path of [`/container/${cluster.router.token()}/`, "/container", "/container/"]) {

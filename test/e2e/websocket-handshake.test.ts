@@ -75,6 +75,19 @@ describe("a WebSocket handshake", () => {
     for (const name of ["origin", "cookie", "user-agent", "accept", "sec-websocket-protocol"]) expect(names).not.toContain(name);
   });
 
+  test("brings back what the pod says with its 101, each cookie on a line of its own, and nothing that is ours or the connection's", async () => {
+    const own = ["Set-Cookie: sid=1; Path=/", "Set-Cookie: lang=en", "X-Pod: yes", "X-Frame-Options: DENY", "X-Request-Id: pods", "Server: podserver", "Keep-Alive: timeout=5", "Connection: X-Hop", "X-Hop: gone"];
+    podAnswers((seen, connection) => { connection.accept(seen, null, own); });
+    const client = await tryWs(vnc());
+    expect(client.status).toBe(101);
+    const lines = client.head.split("\r\n").slice(1, -2).map((line) => line.replace(/^[^:]*/, (name) => name.toLowerCase()));
+    expect(lines.filter((line) => /^set-cookie|^x-pod/.test(line)).toSorted()).toEqual(["set-cookie: lang=en", "set-cookie: sid=1; Path=/", "x-pod: yes"]);
+    expect(lines).toContain("x-frame-options: SAMEORIGIN");
+    expect(lines.filter((line) => line.startsWith("x-request-id"))).toHaveLength(1);
+    expect(client.head).not.toMatch(/pods|podserver|keep-alive|x-hop/i);
+    expect(client.head.match(/sec-websocket-accept/gi)).toHaveLength(1);
+  });
+
   test("is answered 101 only after the pod's 101", async () => {
     let answer: (() => void) | null = null;
     podAnswers((seen, connection) => { answer = () => connection.accept(seen); });

@@ -138,13 +138,13 @@ export class PodConnection {
     this.socket.terminate();
   }
 
-  /** Answers the handshake; `protocol` as chosen by the pod. */
-  accept(seen: Seen, protocol: string | null = null): void {
+  /** Answers the handshake; `protocol` as chosen by the pod. @param lines of its own */
+  accept(seen: Seen, protocol: string | null = null, lines: readonly string[] = []): void {
     const key = seen.headers["sec-websocket-key"]?.[0] ?? "";
     const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-    const line = protocol === null ? "" : `Sec-WebSocket-Protocol: ${protocol}\r\n`;
+    const own = [...(protocol === null ? [] : [`Sec-WebSocket-Protocol: ${protocol}`]), ...lines].map((line) => `${line}\r\n`).join("");
     this.isWebSocket = true;
-    this.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${line}\r\n`);
+    this.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${own}\r\n`);
   }
 
   /** A frame as a server sends it: unmasked. */
