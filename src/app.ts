@@ -34,6 +34,7 @@ const RESTART: SessionClose = { code: 1012, reason: "service restart" };
 export class App {
   readonly log: Log;
   readonly #sweeper = new Sweeper();
+  #isConfigRefused = false;
   #snapshot: Snapshot | null = null;
   #tokens: TokenFront | null = null;
   #proxy: Proxy | null = null;
@@ -61,7 +62,7 @@ export class App {
       this.#snapshot.start();
       front?.listen(this.#proxy, this.#sweeper, admission, {
         requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
-        services: () => this.services, cache: () => this.#snapshot?.cache ?? null,
+        services: () => this.services, cache: () => this.#snapshot?.cache ?? null, keyProblems: () => this.#tokens?.failing ?? 0, isConfigRefused: () => this.#isConfigRefused,
       });
     } catch (error) {
       await Promise.all([this.#http?.stop(), this.#front?.stop()]);
@@ -129,7 +130,14 @@ export class App {
       old.release(next);
       if (!keep) previous?.close();
     });
+    this.#isConfigRefused = false;
     this.log.info("configuration applied", { routes: settings.routes.length, config: settings.source });
+  }
+
+  /** A configuration could not be loaded or applied: for the log and the metrics. */
+  refuse(reason: string): void {
+    this.#isConfigRefused = true;
+    this.log.error("configuration refused, the old one stays", { reason });
   }
 
   /**

@@ -45,6 +45,8 @@ export type ProgramCounts = {
   readonly upstreamConnections: () => { readonly open: number; readonly idle: number };
   readonly services: () => readonly ServiceState[];
   readonly cache: () => HttpCache | null;
+  readonly keyProblems: () => number;
+  readonly isConfigRefused: () => boolean;
 };
 
 export class Front {

@@ -2,7 +2,6 @@
 // picked up by itself; a broken one is refused and the old one stays.
 
 import { App } from "../app.ts";
-import { ConfigError } from "../config/mistake.ts";
 import { watchSettings } from "../config/watch.ts";
 import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
 import type { Settings } from "../settings.ts";
@@ -50,8 +49,7 @@ async function apply(app: App, settings: Settings): Promise<App> {
 }
 
 function refused(app: App, error: unknown): App {
-  const mistakes = error instanceof ConfigError ? error.message : (error as Error).message;
-  app.log.error("configuration refused, the old one stays", { reason: mistakes });
+  app.refuse((error as Error).message);
   return app;
 }
 

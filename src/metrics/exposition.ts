@@ -18,6 +18,10 @@ export type ExpositionOptions = {
   readonly sessions: () => number;
   /** `open` counts the idle ones too. */
   readonly upstreamConnections: () => { readonly open: number; readonly idle: number };
+  /** Key files that could not be read the last time. */
+  readonly keyProblems: () => number;
+  /** The newest configuration was refused, and an older one is in use. */
+  readonly isConfigRefused: () => boolean;
   readonly services: () => Iterable<ServiceMetrics>;
   /** null: no route is cached. */
   readonly cache: () => CacheMetrics | null;
@@ -71,13 +75,15 @@ function serviceFamilies(readings: readonly Reading[]): Family[] {
   ];
 }
 
-function programFamilies({ requests, sessions, upstreamConnections }: ExpositionOptions): Family[] {
+function programFamilies({ requests, sessions, upstreamConnections, keyProblems, isConfigRefused }: ExpositionOptions): Family[] {
   const { open, idle } = upstreamConnections();
   return [
     gauge("route_build_info", "Which build this is; always 1", [{ labels: { version: VERSION, commit: COMMIT }, value: 1 }]),
     counter("route_requests_total", "Requests since the start", requests()),
     gauge("route_sessions", "Bridged WebSockets that are open", sessions()),
     gauge("route_upstream_connections", "HTTP connections to upstreams, by state", by("state", [["busy", open - idle], ["idle", idle]])),
+    gauge("route_key_problems", "Key files that could not be read the last time; their last good keys stay in use", keyProblems()),
+    gauge("route_config_refused", "Whether the newest configuration was refused and an older one is in use: 1, or 0", isConfigRefused() ? 1 : 0),
   ];
 }
 

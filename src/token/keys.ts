@@ -64,6 +64,11 @@ export class KeyStore {
     return this.#version;
   }
 
+  /** Files that could not be read the last time. */
+  get failing(): number {
+    return this.#files.filter(({ failure }) => failure !== null).length;
+  }
+
   /** Reads every file; those that can be read are in use afterwards. @throws KeyError for the first one that cannot */
   load(): void {
     for (const file of this.#files) this.#read(file);

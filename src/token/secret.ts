@@ -28,6 +28,11 @@ export class SecretStore {
     return this.#key;
   }
 
+  /** Files that could not be read the last time. */
+  get failing(): number {
+    return this.#failure === null ? 0 : 1;
+  }
+
   /** @throws KeyError that names the file, or the setting, and says what is wrong; never what the secret is */
   load(): void {
     this.#accept(loadSecret(this.settings));

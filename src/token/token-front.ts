@@ -43,6 +43,11 @@ export class TokenFront {
     return tokens.identify(token);
   }
 
+  /** Key files that could not be read the last time; what was read before is in use. */
+  get failing(): number {
+    return (this.desktop?.keys.failing ?? 0) + (this.vm?.secret.failing ?? 0);
+  }
+
   /** Follows the key files from now on. */
   watch(): void {
     this.desktop?.keys.watch();

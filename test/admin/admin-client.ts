@@ -35,7 +35,7 @@ export class TestAdmin {
     });
     const metrics = (): Promise<string> => createExposition({
       meter: of().meter, requests: () => 0, sessions: () => 0, upstreamConnections: () => ({ open: 0, idle: 0 }), services: () => [], cache: () => null,
-      gateways: () => registry.list(), registryProblems: () => registry.problems.size, certificates: () => of().certificates,
+      gateways: () => registry.list(), registryProblems: () => registry.problems.size, certificates: () => of().certificates, keyProblems: () => 0, isConfigRefused: () => false,
     })();
     const log = (message: string, fields?: object): void => void of().logged.push(`${message} ${JSON.stringify(fields)}`);
     const options: AdminOptions = {

@@ -66,6 +66,31 @@ async function talks(client: WsClient): Promise<void> {
   await client.until(() => client.messages.length > before);
 }
 
+/** Of the admin listener. */
+async function metric(serving: ServeProcess, name: string): Promise<number> {
+  const url = serving.lines.map(({ admin }) => admin).find((admin) => typeof admin === "string");
+  return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(await (await fetch(`${url}/metrics`)).text())?.[1]);
+}
+
+async function untilMetric(serving: ServeProcess, name: string, value: number): Promise<void> {
+  const deadline = Date.now() + 8000;
+  while (await metric(serving, name) !== value) if (Date.now() > deadline) throw new Error(`${name} never became ${value}; log:\n${serving.log.slice(-1500)}`);
+}
+
+test("what was refused is in the metrics as long as it is so: a configuration, and keys", async () => {
+  const file = newFile("one");
+  router = await ServeProcess.start({ ...pod.env, ...keys.env, ROUTE_ALLOWED_TARGETS: "127.0.1.0/24" }, ["--config", file, "--admin", "127.0.0.1:0"]);
+  expect([await metric(router, "route_config_refused"), await metric(router, "route_key_problems")]).toEqual([0, 0]);
+  writeFileSync(file, "routes: no list");
+  await untilMetric(router, "route_config_refused", 1);
+  writeFileSync(file, withNode("two"));
+  await untilMetric(router, "route_config_refused", 0);
+  writeFileSync(keys.path("signing.pem"), "no key at all");
+  await untilMetric(router, "route_key_problems", 1);
+  keys.write();
+  await untilMetric(router, "route_key_problems", 0);
+}, 40_000);
+
 describe("a changed configuration file", () => {
   test("is picked up by itself, and sessions and running requests go on", async () => {
     const file = newFile("one");

@@ -16,7 +16,7 @@ function originalReads(text: string): Record<"requests" | "responses", Record<st
 function exposition(options: Partial<ExpositionOptions> = {}): () => Promise<string> {
   return createExposition({
     meter: new Meter(), requests: () => 0, sessions: () => 0, upstreamConnections: () => ({ open: 0, idle: 0 }),
-    services: () => [], cache: () => null, gateways: () => [], registryProblems: () => 0, certificates: () => [], ...options,
+    services: () => [], cache: () => null, gateways: () => [], registryProblems: () => 0, certificates: () => [], keyProblems: () => 0, isConfigRefused: () => false, ...options,
   });
 }
 
@@ -111,11 +111,11 @@ describe("exposition of the program", () => {
   test("shows gateways, sessions, connections and problems", async () => {
     const text = await exposition({
       requests: () => 41, sessions: () => 3, upstreamConnections: () => ({ open: 7, idle: 5 }), registryProblems: () => 2,
-      gateways: () => [{ isPassthrough: true }, { isPassthrough: false }, { isPassthrough: false }],
+      gateways: () => [{ isPassthrough: true }, { isPassthrough: false }, { isPassthrough: false }], keyProblems: () => 2, isConfigRefused: () => true,
     })();
     expect(samples(text)).toEqual(expect.arrayContaining([
       "route_requests_total 41", "route_sessions 3", 'route_upstream_connections{state="busy"} 2', 'route_upstream_connections{state="idle"} 5',
-      "route_registry_problems 2", 'route_gateways{tls="terminated"} 2', 'route_gateways{tls="passthrough"} 1',
+      "route_key_problems 2", "route_config_refused 1", "route_registry_problems 2", 'route_gateways{tls="terminated"} 2', 'route_gateways{tls="passthrough"} 1',
     ]));
     expect(named(text, "route_build_info")[0]).toMatch(/^route_build_info\{version="\d+\.\d+\.\d+",commit="\w+"\} 1$/);
   });
