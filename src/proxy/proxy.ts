@@ -144,7 +144,8 @@ export class Proxy {
     const route = match.route;
     visit.route = route.name;
     visit.service = route.service.name;
-    if (route.service.kind === "gateway") visit.meter = this.metering;
+    visit.isWorkload = route.service.kind === "gateway";
+    if (visit.isWorkload) visit.meter = this.metering;
     checkPlace(snapshot, request.path, match, client.address);
     const isUpgrade = route.websocket && wantsUpgrade(request);
     if (!route.websocket && wantsUpgrade(request) && (request.headers["content-length"] ?? "0") !== "0") {
@@ -373,7 +374,7 @@ export class Proxy {
   }
 
   #headers(visit: Visit, pairs: HeaderPairs): ClientHeaders {
-    const made = visit.headers.of(pairs, visit.requestId);
+    const made = visit.serviceHeaders.of(pairs, visit.requestId);
     const cookie = visit.attempts?.cookie(visit.isSecure) ?? null;
     if (cookie === null) return made;
     const headers = new Headers(made.headers);

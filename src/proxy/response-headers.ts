@@ -1,7 +1,10 @@
-// What a client's response carries: the upstream's end-to-end headers, ours on top. Bun.serve adds Date and the framing.
+// What a client's response carries: the upstream's end-to-end headers, ours on top; a registered workload's as it said them.
+// Bun.serve adds Date and the framing.
 
-/** Set by Bun.serve itself, or nobody's business. */
-const DROPPED = new Set(["date", "server", "x-powered-by", "x-request-id"]);
+/** Set by Bun.serve itself, or by us. */
+const REPLACED: ReadonlySet<string> = new Set(["date", "x-request-id"]);
+/** Which programs stand behind us is nobody's business. */
+const DROPPED: ReadonlySet<string> = new Set([...REPLACED, "server", "x-powered-by"]);
 
 export type HeaderPairs = ReadonlyArray<readonly [string, string]>;
 
@@ -15,12 +18,20 @@ export type ClientHeaders = {
 
 /** Makes response headers for one configuration; what follows from a head alone is made once for it. */
 export class ResponseHeaders {
-  readonly #names: ReadonlySet<string>;
+  readonly #dropped: ReadonlySet<string>;
   readonly #made = new WeakMap<HeaderPairs, ClientHeaders>();
 
-  /** @param own names in lower case; they replace the upstream's */
-  constructor(readonly own: HeaderPairs) {
-    this.#names = new Set(own.map(([name]) => name));
+  /**
+   * @param own names in lower case; they replace the upstream's
+   * @param offered names in lower case; each is there where the upstream does not say it itself
+   */
+  constructor(readonly own: HeaderPairs, private readonly offered: HeaderPairs = [], dropped: ReadonlySet<string> = DROPPED) {
+    this.#dropped = new Set([...dropped, ...own.map(([name]) => name)]);
+  }
+
+  /** Of a registered workload: what it is called and who may frame it is its own to say. */
+  static asSaid(offered: HeaderPairs): ResponseHeaders {
+    return new ResponseHeaders([], offered, REPLACED);
   }
 
   /** @param upstream as for `make`; for the same array, most of it is made once */
@@ -39,9 +50,10 @@ export class ResponseHeaders {
     const headers = new Headers();
     // RFC 9111 section 4: what comes from a cache, ours or another, keeps the Date that its Age and Expires are meant by.
     const isAged = upstream.some(([name]) => name === "age");
-    const isDropped = (name: string): boolean => DROPPED.has(name) && !(isAged && name === "date");
-    for (const [name, value] of upstream) if (!isDropped(name) && !this.#names.has(name)) headers.append(name, value);
+    const isDropped = (name: string): boolean => this.#dropped.has(name) && !(isAged && name === "date");
+    for (const [name, value] of upstream) if (!isDropped(name)) headers.append(name, value);
     for (const [name, value] of this.own) headers.append(name, value);
+    for (const [name, value] of this.offered) if (!headers.has(name)) headers.append(name, value);
     headers.set("x-request-id", requestId);
     return { headers, isTyped: headers.has("content-type") };
   }

@@ -41,6 +41,9 @@ export class Snapshot {
   /** For answers over plain HTTP, and over TLS. */
   readonly plainHeaders: ResponseHeaders;
   readonly secureHeaders: ResponseHeaders;
+  /** For what a registered workload answers, likewise. */
+  readonly plainWorkloadHeaders: ResponseHeaders;
+  readonly secureWorkloadHeaders: ResponseHeaders;
   readonly names: NameResolver;
   readonly pool: HttpPool;
   /** null: no route is cached. */
@@ -70,7 +73,10 @@ export class Snapshot {
     this.plainHeaders = new ResponseHeaders(settings.responseHeaders);
     // RFC 6797 section 7.2: never over plain HTTP.
     const hstsS = settings.tls?.hstsS ?? 0;
-    this.secureHeaders = hstsS === 0 ? this.plainHeaders : new ResponseHeaders([...settings.responseHeaders, ["strict-transport-security", `max-age=${hstsS}`]]);
+    const hsts = hstsS === 0 ? [] : [["strict-transport-security", `max-age=${hstsS}`] as const];
+    this.secureHeaders = hstsS === 0 ? this.plainHeaders : new ResponseHeaders([...settings.responseHeaders, ...hsts]);
+    this.plainWorkloadHeaders = ResponseHeaders.asSaid([]);
+    this.secureWorkloadHeaders = ResponseHeaders.asSaid(hsts);
     const sources = settings.routes.flatMap((route) => route.tokenSources);
     this.#tokenHeaderNames = [...new Set(sources.flatMap((source) => (source.kind === "header" ? [source.name.toLowerCase()] : [])))];
   }

@@ -54,6 +54,8 @@ export class Visit implements ExchangeWatcher {
   attempts: Attempts | null = null;
   /** Who counts what passes; null: nobody. */
   meter: Metering | null = null;
+  /** What answers is a registered workload, whose headers are its own. */
+  isWorkload = false;
   /** The client stopped reading: its connection has to go. */
   isStalled = false;
   readonly startedMs = performance.now();
@@ -69,9 +71,15 @@ export class Visit implements ExchangeWatcher {
   constructor(readonly raw: Request, private readonly server: ClientConnection, private readonly idleTimeoutS: number,
     private readonly log: AccessLog, readonly snapshot: Snapshot, /** The connection is TLS. */ readonly isSecure: boolean) {}
 
-  /** What every answer of this connection carries. */
+  /** What every answer of ours carries on this connection, refusals too. */
   get headers(): ResponseHeaders {
     return this.isSecure ? this.snapshot.secureHeaders : this.snapshot.plainHeaders;
+  }
+
+  /** What the answers of this request's service carry. */
+  get serviceHeaders(): ResponseHeaders {
+    if (!this.isWorkload) return this.headers;
+    return this.isSecure ? this.snapshot.secureWorkloadHeaders : this.snapshot.plainWorkloadHeaders;
   }
 
   /** The request waits for an upstream: its client may leave, and may not be cut for being patient. */
@@ -124,7 +132,7 @@ export class Visit implements ExchangeWatcher {
 
   /** @param protocol "" for none @param said by the upstream with its 101 @returns false when the client is not there any more */
   upgrade(data: ClientLeg, protocol: string, said: HeaderPairs = []): boolean {
-    const headers = [...this.headers.make(said, this.requestId).headers] as [string, string][];
+    const headers: [string, string][] = [...this.serviceHeaders.make(said, this.requestId).headers];
     // Always there: without it Bun answers with the first that the client offered; an empty one is not sent.
     headers.push(["sec-websocket-protocol", protocol]);
     const cookie = this.attempts?.cookie(this.isSecure) ?? null;

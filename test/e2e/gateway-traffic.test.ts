@@ -79,6 +79,49 @@ describe("a registered name", () => {
   });
 });
 
+describe("what a workload says about itself", () => {
+  const says = (...lines: string[]) => (_: unknown, connection: PodConnection): void => {
+    connection.write(`HTTP/1.1 200 OK\r\n${lines.map((line) => `${line}\r\n`).join("")}Content-Length: 2\r\n\r\nok`);
+  };
+  const head = async (from: TestGateway, path = "/"): Promise<string[]> => {
+    const text = await from.curl(WEB, path, "--http1.1", "-o", "/dev/null", "-D", "-");
+    return text.split("\r\n").slice(1).filter((line) => !/^(date|content-length|x-request-id):/i.test(line) && line !== "").map((line) => line.toLowerCase()).toSorted();
+  };
+
+  test("reaches its client as it was said, with nothing of ours but the request id", async () => {
+    pod.answer(says("Server: theirs/1.0", "X-Powered-By: them", "X-Frame-Options: DENY", "X-Request-Id: theirs"));
+    expect(await head(gateway)).toEqual(["server: theirs/1.0", "x-frame-options: deny", "x-powered-by: them"]);
+    pod.answer(says());
+    expect(await head(gateway)).toEqual([]);
+    expect(await gateway.curl(WEB, "/", "-o", "/dev/null", "-D", "-")).toMatch(/^x-request-id: (?!theirs)\S+\r$/im);
+  });
+
+  test("is not added to when a WebSocket opens", async () => {
+    const session = await gateway.webSocket(WEB);
+    expect([session.header("x-frame-options"), session.header("x-xss-protection")]).toEqual([null, null]);
+    expect(session.header("x-request-id")).toBeTruthy();
+    session.close();
+  });
+
+  test("has our Strict-Transport-Security only where it has none of its own", async () => {
+    const strict = await TestGateway.start({ hstsS: 3600 });
+    try {
+      await strict.set("web", "web", [backendOf(pod)]);
+      pod.answer(says());
+      expect(await head(strict)).toEqual(["strict-transport-security: max-age=3600"]);
+      pod.answer(says("Strict-Transport-Security: max-age=0"));
+      expect(await head(strict)).toEqual(["strict-transport-security: max-age=0"]);
+    } finally {
+      await strict.stop();
+    }
+  });
+
+  test("is not said by us: a refusal of ours has our headers", async () => {
+    await gateway.set("down", "down", [`http://127.0.0.1:${closedPort()}`]);
+    expect(await gateway.curl(`down.${DOMAIN}`, "/", "-o", "/dev/null", "-D", "-")).toMatch(/^x-frame-options: SAMEORIGIN\r$/im);
+  });
+});
+
 describe("several backends", () => {
   test("take turns, and one that is down costs no request", async () => {
     await gateway.set("many", "many", [backendOf(pod), `http://127.0.0.1:${closedPort()}`, backendOf(other)]);

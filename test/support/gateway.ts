@@ -116,21 +116,24 @@ export abstract class GatewayClient {
   }
 }
 
-export type TestGatewayOptions = Partial<GatewayOptions>;
+export type TestGatewayOptions = Partial<GatewayOptions> & {
+  /** As `tls.hsts` of a file has it. */
+  readonly hstsS?: number;
+};
 
 export class TestGateway extends GatewayClient {
   private constructor(readonly app: App, readonly root: string, private readonly sink: MemorySink) {
     super();
   }
 
-  static async start(options: TestGatewayOptions = {}): Promise<TestGateway> {
+  static async start({ hstsS = 0, ...options }: TestGatewayOptions = {}): Promise<TestGateway> {
     const root = options.root ?? makeRoot();
     const settings = loadGateway({
       env: {}, root, domain: DOMAIN, http: "127.0.0.1:0", https: "127.0.0.1:0", admin: "127.0.0.1:0",
       isLocal: true, allowLoopbackBackends: true, checkDomains: false, ...options,
     });
     const sink = new MemorySink();
-    const app = new App(settings, { log: new Log("json", sink) });
+    const app = new App({ ...settings, tls: settings.tls === null ? null : { ...settings.tls, hstsS } }, { log: new Log("json", sink) });
     await app.start();
     return new TestGateway(app, root, sink);
   }
