@@ -36,7 +36,9 @@ async function familyText(family: Family): Promise<string> {
 
 async function sliceText({ kind, name, help, samples: all }: Family, samples: readonly Sample[]): Promise<string> {
   const registry = new Registry();
-  const config = { name, help, labelNames: Object.keys(all[0]?.labels ?? {}), registers: [registry] };
+  // A metric without labels begins as a sample of 0: where there is nothing to be counted there is none.
+  const labelNames = Object.keys(all[0]?.labels ?? { nothing: "" });
+  const config = { name, help, labelNames, registers: [registry] };
   const metric = kind === "counter" ? new Counter(config) : new Gauge(config);
   for (const { labels, value } of samples) metric.inc(labels, value);
   return await registry.getSingleMetricAsString(name);

@@ -50,6 +50,13 @@ describe("exposition", () => {
     expect(text.match(new RegExp(`# TYPE ${name} `, "g"))?.length).toBe(1);
   });
 
+  test("shows no series of what is not there: servers, services, certificates", async () => {
+    const text = await exposition()();
+    expect(samples(text).filter((line) => /^(?:route_serv|route_certificate|traefik_)/.test(line))).toEqual([]);
+    expect(text).toContain("# TYPE route_server_up gauge\n");
+    expect(text).not.toContain("\n\n\n");
+  });
+
   test("escapes what a service's name holds", async () => {
     const meter = new Meter();
     meter.moved('a"} 1\nb\\c', { code: "200", method: "GET", protocol: "http" }, 5, 6);
