@@ -237,6 +237,7 @@ async function openRegistry({ root, domain }: GatewaySettings, log: Log): Promis
       log: {
         problem: (file, message) => log.error("registry file cannot be used", { file, reason: message }),
         solved: (file) => log.info("registry file can be used again", { file }),
+        removed: (file) => log.info("registry file that could not be used is gone", { file }),
       },
     });
   } catch (cause) {

@@ -27,6 +27,8 @@ export type RegistryEvents = {
   /** `message` is what {@link Registry.problems} has. */
   problem(file: string, message: string): void;
   solved(file: string): void;
+  /** A file with a problem was removed. */
+  removed(file: string): void;
 };
 
 export type RegistryOptions = {
@@ -228,8 +230,15 @@ export class Registry {
     const isSame = areSame(before.gateways, now.gateways);
     this.#settled = { gateways: isSame ? before.gateways : now.gateways, byId: isSame ? before.byId : now.byId, problems };
     for (const [file, message] of problems) if (before.problems.get(file) !== message) this.options.log.problem(file, message);
-    for (const file of before.problems.keys()) if (!problems.has(file)) this.options.log.solved(file);
+    for (const file of before.problems.keys()) if (!problems.has(file)) this.#tellEnd(file);
     if (!isSame) for (const listener of [...this.#listeners]) listener(now.gateways);
+  }
+
+  /** Of a file's problem: what is not there cannot be used again. */
+  #tellEnd(file: string): void {
+    const { log, directory } = this.options;
+    if (file === directory || this.#entries.has(file)) log.solved(file);
+    else log.removed(file);
   }
 }
 

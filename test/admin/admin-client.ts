@@ -24,7 +24,7 @@ export class TestAdmin {
 
   static async start(changed: Partial<AdminOptions> = {}, host = "127.0.0.1"): Promise<TestAdmin> {
     const root = await mkdtemp(join(tmpdir(), "admin-"));
-    const registry = await Registry.open({ directory: join(root, "proxy"), domain: "gent01.dev.grid.tf", log: { problem() {}, solved() {} } });
+    const registry = await Registry.open({ directory: join(root, "proxy"), domain: "gent01.dev.grid.tf", log: { problem() {}, solved() {}, removed() {} } });
     // The options speak of the object that is made with them.
     let self: TestAdmin | null = null;
     const of = (): TestAdmin => self as TestAdmin;

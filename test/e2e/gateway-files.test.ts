@@ -190,6 +190,14 @@ describe("a broken file", () => {
     expect(gateway.events("registry file can be used again")).toMatchObject([{ file: "a.yaml" }]);
   });
 
+  test("that is removed is said to be gone, and not to be usable", async () => {
+    put("torn", "http: [");
+    await untilProblems(1);
+    unlinkSync(join(gateway.directory, "torn.yaml"));
+    await gateway.logged("registry file that could not be used is gone", ({ file }) => file === "torn.yaml");
+    expect(gateway.events("registry file can be used again").filter(({ file }) => file === "torn.yaml")).toEqual([]);
+  });
+
   test("that never was whole is not served, and keeps nobody else from it", async () => {
     put("a", "http:\n  routers: {");
     put("b", nameFile("b", "bystander", backendOf(second)));

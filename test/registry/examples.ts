@@ -59,6 +59,7 @@ export class Told implements RegistryEvents {
   readonly lines: string[] = [];
   problem(file: string, message: string): void { this.lines.push(`${file}: ${message}`); }
   solved(file: string): void { this.lines.push(`${file}: solved`); }
+  removed(file: string): void { this.lines.push(`${file}: removed`); }
 }
 
 /** Resolves when what the registry serves is so; its changes are what is waited for. */

@@ -114,6 +114,7 @@ describe("a file that turns bad", () => {
     unlinkSync(join(directory, "a.yaml"));
     await until(registry, () => registry.list().length === 0);
     expect(registry.problems.size).toBe(0);
+    expect(told.lines.at(-1)).toBe("a.yaml: removed");
   });
 
   test("because its link leads nowhere keeps its last good version too", async () => {

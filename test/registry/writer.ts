@@ -12,7 +12,7 @@ export function versioned(id: string, port: number): ReturnType<typeof gateway> 
 }
 
 async function main(directory: string, mode: string, id = "", port = "", uid = ""): Promise<void> {
-  const registry = await Registry.open({ directory, domain: null, log: { problem: () => {}, solved: () => {} } });
+  const registry = await Registry.open({ directory, domain: null, log: { problem: () => {}, solved: () => {}, removed: () => {} } });
   if (mode === "once") {
     if (uid !== "") process.setuid?.(Number(uid));
     const result = await registry.set(versioned(id, Number(port))).then(() => "ok", ({ code, message }) => JSON.stringify({ code, message, served: registry.get(id)?.backends[0]?.port ?? null }));
