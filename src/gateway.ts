@@ -38,6 +38,7 @@ export interface GatewayHandlers {
   /** @returns the domain that the name has now */
   setNamedProxy(wlID: string, prefix: string, backends: readonly string[], tlsPassthrough: boolean): Promise<string>;
   setFQDNProxy(wlID: string, fqdn: string, backends: readonly string[], tlsPassthrough: boolean): Promise<void>;
-  deleteNamedProxy(wlID: string): Promise<void>;
+  /** @returns false when there was none, which is no error */
+  deleteNamedProxy(wlID: string): Promise<boolean>;
   metrics(): ServiceTotals | Promise<ServiceTotals>;
 }

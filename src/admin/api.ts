@@ -4,7 +4,7 @@
 //   GET    /api/gateways                 all that are registered
 //   GET    /api/gateways/{wlID}          one of them
 //   PUT    /api/gateways/{wlID}          {"name" | "fqdn": "...", "backends": ["..."], "tlsPassthrough": false}: 201 new, 200 changed
-//   DELETE /api/gateways/{wlID}          204, also for what is not there
+//   DELETE /api/gateways/{wlID}          204, also for what is not there (X-Deleted: false)
 //   GET    /api/gateways/metrics         bytes by service (a workload of that name is seen in the list only)
 //   GET    /api/certificates             names, issuer, expiry, next renewal, last error
 //   GET    /api/services                 servers of each service: state, requests under way, failures
@@ -117,8 +117,9 @@ function addGateways(app: Hono, { calls, registry }: NonNullable<AdminOptions["g
       return context.json(gateway === undefined ? { id, fqdn } : gatewayJson(gateway), isNew ? 201 : 200);
     }),
     DELETE: (context) => answering(context, log, async () => {
-      await calls.deleteNamedProxy(idOf(context));
-      log.info("gateway deleted by the admin API", { workload: idOf(context) });
+      const wasThere = await calls.deleteNamedProxy(idOf(context));
+      if (wasThere) log.info("gateway deleted by the admin API", { workload: idOf(context) });
+      context.header("x-deleted", String(wasThere));
       return context.body(null, 204);
     }),
   });

@@ -29,6 +29,15 @@ export class AdminClient {
 
   /** The answer's JSON; null when it has none. @throws Error that a user can read: nobody there, or what it said */
   async call(method: string, path: string, body?: object): Promise<unknown> {
+    return (await this.#exchange(method, path, body)).value;
+  }
+
+  /** @returns false when it was not there @throws Error as for {@link call} */
+  async delete(path: string): Promise<boolean> {
+    return (await this.#exchange("DELETE", path)).headers.get("x-deleted") !== "false";
+  }
+
+  async #exchange(method: string, path: string, body?: object): Promise<{ readonly value: unknown; readonly headers: Headers }> {
     const response = await fetch(`${this.#base}${path}`, {
       // A proxy of the environment would get the token, and cannot reach our loopback.
       method, redirect: "manual", proxy: false, signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -39,7 +48,7 @@ export class AdminClient {
     });
     const value = readJson(await response.text());
     if (value === undefined) throw new Error(`${this.#base} answers ${response.status}, and not as the admin API does (choose another with --admin URL)`);
-    if (response.ok) return value;
+    if (response.ok) return { value, headers: response.headers };
     const said = (value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`;
     throw new Error(response.status === 401 ? `${said}: give it with --admin-token FILE` : said);
   }

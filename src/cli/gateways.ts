@@ -49,8 +49,8 @@ const ACTION: Record<(typeof ACTIONS)[number], (admin: AdminClient, args: Argume
   "set-name": (admin, args, io) => set(admin, args, io, "name"),
   "set-fqdn": (admin, args, io) => set(admin, args, io, "fqdn"),
   delete: async (admin, args, io) => {
-    await admin.call("DELETE", path(args));
-    io.stdout(`deleted ${args.require("ID")}\n`);
+    const wasThere = await admin.delete(path(args));
+    io.stdout(wasThere ? `deleted ${args.require("ID")}\n` : `${args.require("ID")} was not registered\n`);
   },
   metrics: async (admin, args, io) => {
     const { Request, Response } = await admin.call("GET", "/api/gateways/metrics") as Record<"Request" | "Response", Record<string, number>>;

@@ -61,9 +61,9 @@ export class GatewayCalls {
     await this.#set({ id: wlID, fqdn: lower, backends, isPassthrough: tlsPassthrough, ...certificate }, fault, this.options.checkDomain);
   }
 
-  /** Of either kind; what is not there is gone already. @throws RegistryError invalid, storage */
-  async deleteNamedProxy(wlID: string): Promise<void> {
-    await this.#turns.take(wlID, () => this.options.registry.delete(wlID));
+  /** Of either kind; what is not there is gone already. @returns false when there was none @throws RegistryError invalid, storage */
+  async deleteNamedProxy(wlID: string): Promise<boolean> {
+    return await this.#turns.take(wlID, () => this.options.registry.delete(wlID));
   }
 
   metrics(): ServiceTotals {

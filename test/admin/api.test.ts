@@ -53,7 +53,8 @@ describe("gateways", () => {
   test("deletes, also what is not there", async () => {
     await admin.ask("PUT", "/api/gateways/w1", { body: NAMED });
     const answers = [await admin.ask("DELETE", "/api/gateways/w1"), await admin.ask("DELETE", "/api/gateways/w1")];
-    expect(answers.map(({ status, text }) => [status, text])).toEqual([[204, ""], [204, ""]]);
+    expect(answers.map(({ status, text, headers }) => [status, text, headers.get("x-deleted")])).toEqual([[204, "", "true"], [204, "", "false"]]);
+    expect(admin.logged.filter((line) => line.startsWith("gateway deleted")).length).toBe(1);
     expect((await admin.ask("GET", "/api/gateways")).json).toEqual([]);
   });
 

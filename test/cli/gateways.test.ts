@@ -43,6 +43,7 @@ describe("gateways", () => {
     ].join("\n")));
     expect(await gateways("delete", "37-1")).toEqual(done("deleted 37-1\n"));
     expect(await gateways("delete", "37-22")).toEqual(done("deleted 37-22\n"));
+    expect(await gateways("delete", "37-22")).toEqual(done("37-22 was not registered\n"));
     expect((await gateways("list")).stdout.split("\n").length).toBe(2);
   });
 

@@ -20,8 +20,9 @@ export class KeptCalls implements GatewayHandlers {
     await this.#keep("setFQDNProxy", args);
   }
 
-  async deleteNamedProxy(...args: [string]): Promise<void> {
+  async deleteNamedProxy(...args: [string]): Promise<boolean> {
     await this.#keep("deleteNamedProxy", args);
+    return true;
   }
 
   async metrics(): Promise<ServiceTotals> {
