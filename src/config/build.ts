@@ -3,6 +3,7 @@
 
 import { isIP } from "node:net";
 import { isLoopbackHost } from "../lib/address.ts";
+import { excerpt } from "../lib/excerpt.ts";
 import type { IdentityKind } from "../identity.ts";
 import type { Route } from "../route.ts";
 import type { DesktopTokenSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
@@ -229,7 +230,7 @@ function resolvConf(read: ParseOptions["readResolvConf"]): string {
 
 function parseLogFormat(text: string): "json" | "pretty" {
   if (text === "json" || text === "pretty") return text;
-  throw new Refusal(`expected json or pretty, found "${text}"`);
+  throw new Refusal(`expected json or pretty, found "${excerpt(text)}"`);
 }
 
 function fromFlag<T>(flag: string, text: string | undefined, parse: (text: string) => T, pass: Pass): T | undefined {

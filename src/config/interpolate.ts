@@ -2,6 +2,8 @@
 // stands for an empty variable, and may hold variables itself. `$${` is a plain `${`. Nothing else is special, and
 // what a variable holds is not read again.
 
+import { excerpt } from "../lib/excerpt.ts";
+
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export type Interpolated = {
@@ -74,7 +76,7 @@ class Reader {
   #refuse(start: number): string {
     const rest = this.source.slice(start);
     const hint = "write ${NAME} or ${NAME:-default}, and $${ for a plain ${";
-    this.problems.push({ kind: "syntax", message: `not a variable: "${rest}" (${hint})` });
+    this.problems.push({ kind: "syntax", message: `not a variable: "${excerpt(rest)}" (${hint})` });
     this.#at = this.source.length;
     return rest;
   }

@@ -1,5 +1,6 @@
 // `ports` and `services` of the file → services that routes can point to.
 
+import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { type FixedService, type Service, type ServiceLimits, type ServiceServer, serverUrlOf } from "../service.ts";
 import type { Environment } from "./interpolate.ts";
@@ -22,7 +23,7 @@ export function buildPorts(file: ConfigFile, env: Environment, pass: Pass): Port
       continue;
     }
     const place = isInFile ? pass.placeOf(file.ports, name) : null;
-    pass.mistake(place, `environment variable ${variable}: expected a port number from 1 to 65535, found "${value}"`);
+    pass.mistake(place, `environment variable ${variable}: expected a port number from 1 to 65535, found "${excerpt(value)}"`);
   }
   return ports;
 }

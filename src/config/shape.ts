@@ -3,6 +3,7 @@
 // Reading goes on after a mistake, so that all of them are found at once: what is wrong is replaced by its default or
 // left out.
 
+import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import type { ListValue, MapValue, Plain, ScalarValue, Source, Value } from "./source.ts";
 
@@ -111,7 +112,7 @@ export function oneOf<const W extends string>(words: readonly W[]): Shape<W> {
   const expects = words.length === 1 ? `"${words[0]}"` : `one of ${words.join(", ")}`;
   return word(expects, { enum: words }, (text) => {
     const found = words.find((candidate) => candidate === text);
-    if (found === undefined) throw new Refusal(`expected ${expects}, found "${text}"${suggestion(text, words)}`);
+    if (found === undefined) throw new Refusal(`expected ${expects}, found "${excerpt(text)}"${suggestion(text, words)}`);
     return found;
   });
 }
@@ -372,13 +373,6 @@ function found(value: ScalarValue | ListValue | MapValue): string {
   if (value.kind === "list") return value.items.length === 0 ? "an empty list" : "a list";
   if (value.kind === "map") return "a map";
   if (value.value === null) return "nothing";
-  if (typeof value.value === "string") return `"${clipped(value.value)}"`;
+  if (typeof value.value === "string") return `"${excerpt(value.value)}"`;
   return `${typeof value.value === "number" ? "the number" : "the boolean"} ${value.value}`;
 }
-
-/** A file that is no text comes as one long value. */
-function clipped(text: string): string {
-  return text.length > MOST_QUOTED ? `${text.slice(0, MOST_QUOTED)}...` : text;
-}
-
-const MOST_QUOTED = 100;

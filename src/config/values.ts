@@ -3,6 +3,7 @@
 
 import { isIP } from "node:net";
 import { isCidr } from "../lib/address.ts";
+import { excerpt } from "../lib/excerpt.ts";
 import { formatDuration, parseDuration } from "../lib/duration.ts";
 import { parseSize } from "../lib/size.ts";
 import { suggestion } from "../lib/suggest.ts";
@@ -19,7 +20,7 @@ export function duration(options: { readonly mayBeZero?: true; readonly longestM
   return word(expects, orZero("^[0-9]+(ms|s|m|h|d)$", options), (text) => {
     const ms = parseDuration(text, options.longestMs);
     if (ms === undefined || (ms === 0 && !options.mayBeZero)) {
-      throw new Refusal(`expected ${expects}, found "${text}"${meantDuration(text)}`);
+      throw new Refusal(`expected ${expects}, found "${excerpt(text)}"${meantDuration(text)}`);
     }
     return ms;
   });
@@ -31,7 +32,7 @@ export function size(options: { readonly mayBeZero?: true } = {}): Shape<number>
   return word(expects, orZero("^[0-9]+(B|KiB|MiB|GiB|TiB)$", options), (text) => {
     const bytes = parseSize(text);
     if (bytes === undefined || (bytes === 0 && !options.mayBeZero)) {
-      throw new Refusal(`expected ${expects}, found "${text}"${meantSize(text)}`);
+      throw new Refusal(`expected ${expects}, found "${excerpt(text)}"${meantSize(text)}`);
     }
     return bytes;
   });
@@ -46,7 +47,7 @@ export function parseListenAddress(text: string): ListenAddress {
   const host = parts?.[1] ?? parts?.[2] ?? "";
   if (parts === null || number > 65535 || (host !== "" && host !== "*" && !isHost(host))) {
     const meant = /^\d{1,5}$/.test(text) ? ` (did you mean ":${text}"?)` : "";
-    throw new Refusal(`expected an address to listen on such as ":80" or "127.0.0.1:8080", found "${text}"${meant}`);
+    throw new Refusal(`expected an address to listen on such as ":80" or "127.0.0.1:8080", found "${excerpt(text)}"${meant}`);
   }
   return { host: host === "*" ? "" : host, port: number };
 }
@@ -84,7 +85,7 @@ export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"sy
   const number = Number(parts?.[3]);
   if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > 65535) {
     const forms = "10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\"";
-    throw new Refusal(`expected a nameserver such as ${forms}, found "${text}"`);
+    throw new Refusal(`expected a nameserver such as ${forms}, found "${excerpt(text)}"`);
   }
   return text;
 });
@@ -100,7 +101,7 @@ function parseServerUrl(text: string): ServerUrl {
   const host = parts?.[2] ?? parts?.[3] ?? "";
   const number = Number(parts?.[4] ?? (isSecure ? 443 : 80));
   if (parts === null || !isHost(host) || number < 1 || number > 65535) {
-    throw new Refusal(`expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${text}"`);
+    throw new Refusal(`expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${excerpt(text)}"`);
   }
   const rest = parts[5] ?? "";
   if (rest !== "" && rest !== "/") {
@@ -127,7 +128,7 @@ export const policy: Shape<PolicyWord> = word(
     // Header names with an underscore are dropped before anybody sees them.
     if (kind === "header" && !name.includes("_")) return { kind: "hash", by: { kind, name: name.toLowerCase() } };
     if (kind === "cookie") return { kind: "hash", by: { kind, name } };
-    throw new Refusal(`expected one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME, found "${text}"${suggestion(text.replaceAll("_", "-").replace(/^least-conn$/, "least-connections"), POLICIES)}`);
+    throw new Refusal(`expected one of ${POLICIES.join(", ")}, hash:header:NAME, hash:cookie:NAME, found "${excerpt(text)}"${suggestion(text.replaceAll("_", "-").replace(/^least-conn$/, "least-connections"), POLICIES)}`);
   },
 );
 
@@ -136,7 +137,7 @@ export const statusRange: Shape<readonly [number, number]> = word("a status such
   anyOf: [{ type: "integer", minimum: 100, maximum: 599 }, { type: "string", pattern: "^[1-5][0-9]{2}-[1-5][0-9]{2}$" }],
 }, (text): readonly [number, number] => {
   const [, from, to] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(text) ?? [];
-  if (from === undefined || Number(to ?? from) < Number(from)) throw new Refusal(`expected a status such as 200, or a range such as 200-399, found "${text}"`);
+  if (from === undefined || Number(to ?? from) < Number(from)) throw new Refusal(`expected a status such as 200, or a range such as 200-399, found "${excerpt(text)}"`);
   return [Number(from), Number(to ?? from)];
 });
 
@@ -146,18 +147,18 @@ export const rate: Shape<{ readonly perSecond: number; readonly burst: number }>
 }, (text) => {
   const [, perSecond, burst] = /^(\d{1,6})\/s(?: burst (\d{1,7}))?$/.exec(text) ?? [];
   const read = { perSecond: Number(perSecond ?? 0), burst: Number(burst ?? Number(perSecond) * 2) };
-  if (read.perSecond < 1 || read.burst < 1) throw new Refusal(`expected a rate such as 50/s or 50/s burst 200, found "${text}"`);
+  if (read.perSecond < 1 || read.burst < 1) throw new Refusal(`expected a rate such as 50/s or 50/s burst 200, found "${excerpt(text)}"`);
   return read;
 });
 
 export const cookieName: Shape<string> = word("the name of a cookie", { type: "string", pattern: "^[A-Za-z0-9_-]+$" }, (text) => {
-  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Refusal(`expected the name of a cookie (letters, digits, - and _), found "${text}"`);
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new Refusal(`expected the name of a cookie (letters, digits, - and _), found "${excerpt(text)}"`);
   return text;
 });
 
 /** A path and query that is sent as it stands here. */
 export const requestPath: Shape<string> = word("a path such as /healthz", { type: "string", pattern: "^/" }, (text) => {
-  if (!/^\/[\x21-\x7e]*$/.test(text) || text.includes("#")) throw new Refusal(`expected a path such as /healthz, found "${text}"`);
+  if (!/^\/[\x21-\x7e]*$/.test(text) || text.includes("#")) throw new Refusal(`expected a path such as /healthz, found "${excerpt(text)}"`);
   return text;
 });
 
@@ -173,7 +174,7 @@ export function parseApiUrl(text: string): ApiUrl {
   const number = Number(port ?? (isSecure ? 443 : 80));
   if (text.includes("@")) throw new Refusal("the URL of a Kubernetes API holds no user and no password (wss:// sends the token of \"tokenFile\")");
   if (parts === null || !isHost(host) || number < 1 || number > 65535) {
-    throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${text}"`);
+    throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${excerpt(text)}"`);
   }
   if (rest !== "" && rest !== "/") throw new Refusal(`the URL of a Kubernetes API ends after the port: "${text}" has "${rest}" (paths go into "apiPath")`);
   return { host: host.toLowerCase(), port: number, isSecure };
@@ -210,7 +211,7 @@ export const secret: Shape<string> = {
 };
 
 export const ipAddress: Shape<string> = word("an IP address", { type: "string" }, (text) => {
-  if (isIP(text) === 0 || text.includes("%")) throw new Refusal(`expected an IP address, found "${text}"`);
+  if (isIP(text) === 0 || text.includes("%")) throw new Refusal(`expected an IP address, found "${excerpt(text)}"`);
   return text.toLowerCase();
 });
 
@@ -219,13 +220,13 @@ const DNS_NAME = "^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.)+[A-Za-z0-
 /** A domain name as certificates have it, without a trailing dot. */
 export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string", pattern: DNS_NAME }, (text) => {
   if (text.length > 253 || !new RegExp(DNS_NAME).test(text) || isIP(text) !== 0) {
-    throw new Refusal(`expected a domain name such as desk.example.org, found "${text}"`);
+    throw new Refusal(`expected a domain name such as desk.example.org, found "${excerpt(text)}"`);
   }
   return text.toLowerCase();
 });
 
 export const httpsUrl: Shape<string> = word("an https URL", { type: "string", pattern: "^https://" }, (text) => {
-  if (!/^https:\/\/[^\s@]+$/i.test(text) || URL.parse(text) === null) throw new Refusal(`expected an https URL such as https://ca.example/directory, found "${text}"`);
+  if (!/^https:\/\/[^\s@]+$/i.test(text) || URL.parse(text) === null) throw new Refusal(`expected an https URL such as https://ca.example/directory, found "${excerpt(text)}"`);
   return text;
 });
 
@@ -239,7 +240,7 @@ export const brokerUrl: Shape<string> = word("a broker such as unix:///var/run/r
 
 export const host: Shape<string> = word("a host name or IP address", { type: "string" }, (text) => {
   const bare = text.replace(/^\[(.*)\]$/, "$1");
-  if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${text}"`);
+  if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${excerpt(text)}"`);
   return bare.toLowerCase();
 });
 
@@ -251,7 +252,7 @@ export const targetPort: Shape<number | string> = word(
     if (!/^-?[\d.]+$/.test(text)) return text;
     const number = Number(text);
     if (!Number.isInteger(number) || number < 1 || number > 65535) {
-      throw new Refusal(`expected a port number from 1 to 65535, found "${text}"`);
+      throw new Refusal(`expected a port number from 1 to 65535, found "${excerpt(text)}"`);
     }
     return number;
   },
@@ -271,7 +272,7 @@ export const tokenSource: Shape<TokenSource> = word(
     if (kind === "parameter") return { kind: "parameter", name };
     const known = ["header", "parameter", "query", "path"];
     const meant = suggestion(text.split(":")[0] ?? "", known.filter((word) => word !== text.split(":")[0]));
-    throw new Refusal(`expected a token source (${SOURCE_FORMS.join(", ")}), found "${text}"${meant}`);
+    throw new Refusal(`expected a token source (${SOURCE_FORMS.join(", ")}), found "${excerpt(text)}"${meant}`);
   },
 );
 
@@ -280,9 +281,9 @@ const ORIGIN = { type: "string", pattern: "^https?://" };
 /** `https://host[:port]`, as browsers write it in `Origin`. */
 export const origin: Shape<string> = word("an origin such as https://host", ORIGIN, (text) => {
   const url = /^https?:\/\/[^/?#@]+/i.test(text) ? URL.parse(text) : null;
-  if (url === null) throw new Refusal(`expected an origin such as https://desktop.example.org, found "${text}"`);
+  if (url === null) throw new Refusal(`expected an origin such as https://desktop.example.org, found "${excerpt(text)}"`);
   if (url.origin !== text) {
-    throw new Refusal(`expected an origin as browsers send it, found "${text}" (did you mean "${url.origin}"?)`);
+    throw new Refusal(`expected an origin as browsers send it, found "${excerpt(text)}" (did you mean "${url.origin}"?)`);
   }
   return text;
 });
@@ -310,7 +311,7 @@ export const upstreamPath: Shape<UpstreamPath> = word(
     if (text === "unchanged" || text === "strip" || text === "rest") return text;
     if (/^\/[\x21-\x7e]*$/.test(text) && !/[?#\\]/.test(text)) return { replace: text };
     const hint = suggestion(text, ["unchanged", "strip", "rest"]);
-    throw new Refusal(`expected unchanged, strip, rest, or a path such as /, found "${text}"${hint}`);
+    throw new Refusal(`expected unchanged, strip, rest, or a path such as /, found "${excerpt(text)}"${hint}`);
   },
 );
 

@@ -2,6 +2,7 @@
 // found here; what the values mean is the shapes' affair.
 
 import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, parseDocument } from "yaml";
+import { yamlFault } from "../lib/excerpt.ts";
 import type { MapEntry, ScalarValue, Source, Value } from "./source.ts";
 
 /** Values in one file. A real one has some hundreds; nested aliases could make billions out of a few lines. */
@@ -11,11 +12,11 @@ const MOST_VALUES = 20_000;
 export function readYaml(source: Source): Value | undefined {
   // uniqueKeys is off because we report duplicates ourselves, with the key's name and the line of the first one.
   const document = parseDocument(source.text, { prettyErrors: false, uniqueKeys: false });
-  for (const warning of document.warnings) source.mistake(warning.pos[0], inOurStyle(warning.message));
+  for (const warning of document.warnings) source.mistake(warning.pos[0], yamlFault(warning.message));
   // What follows the first syntax error is mostly an echo of it.
   const [error] = document.errors;
   if (error !== undefined) {
-    source.mistake(error.pos[0], `${inOurStyle(error.message)}${quotesHint(source.text, error.pos[0])}`);
+    source.mistake(error.pos[0], `${yamlFault(error.message)}${quotesHint(source.text, error.pos[0])}`);
     return undefined;
   }
   if (document.contents === null) return { kind: "map", offset: 0, entries: [] };
@@ -75,11 +76,6 @@ function offsetOf(node: unknown): number | undefined {
 
 function nothing(offset: number): ScalarValue {
   return { kind: "scalar", offset, value: null, fromEnvironment: false };
-}
-
-/** The library's sentences in our style: lower case, no period. */
-function inOurStyle(message: string): string {
-  return `not valid YAML: ${message.charAt(0).toLowerCase()}${message.slice(1).replace(/\.$/, "")}`;
 }
 
 /** A path with braces inside of `{...}` is what goes wrong most. */

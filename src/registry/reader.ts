@@ -3,6 +3,7 @@
 // no meaning here is a mistake, because Traefik would do something that we do not.
 
 import type { Backend, CertificateResolver, Gateway } from "../gateway.ts";
+import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { quoted } from "./errors.ts";
 import type { Entry, Fault, Tree } from "./tree.ts";
@@ -81,7 +82,7 @@ class Reader {
     if (text === null) return null;
     const parts = /^\s*(\w+)\s*\(\s*(?:`([^`"]*)`|"([^`"]*)")\s*\)\s*$/.exec(text);
     if (parts?.[1]?.toLowerCase() !== matcher.toLowerCase()) {
-      this.fault(rule.offset, `expected the rule ${matcher}(\`app.example.org\`), one host and nothing else, found ${quoted(text)}`);
+      this.fault(rule.offset, `expected the rule ${matcher}(\`app.example.org\`), one host and nothing else, found ${quoted(excerpt(text))}`);
       return null;
     }
     const host = parts[2] ?? parts[3] ?? "";
@@ -115,7 +116,7 @@ class Reader {
   #resolver(tree: Tree): CertificateResolver | null {
     const text = this.#text(tree);
     const found = RESOLVERS.find((name) => name === text) ?? null;
-    if (text !== null && found === null) this.fault(tree.offset, `expected one of ${RESOLVERS.join(", ")}, found ${quoted(text)}${suggestion(text, RESOLVERS)}`);
+    if (text !== null && found === null) this.fault(tree.offset, `expected one of ${RESOLVERS.join(", ")}, found ${quoted(excerpt(text))}${suggestion(text, RESOLVERS)}`);
     return found;
   }
 
@@ -225,5 +226,5 @@ function isEmpty(tree: Tree): boolean {
 
 function shown(tree: Tree): string {
   if (tree.kind !== "scalar") return tree.kind === "map" ? "a map" : "a list";
-  return tree.value === null ? "nothing" : quoted(tree.text);
+  return tree.value === null ? "nothing" : quoted(excerpt(tree.text));
 }

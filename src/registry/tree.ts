@@ -2,6 +2,7 @@
 // what the values mean is reader.ts' affair.
 
 import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, parseDocument } from "yaml";
+import { yamlFault } from "../lib/excerpt.ts";
 
 export type Tree =
   /** `text`: as it is written for what is no string (`0x1F`), else the string. */
@@ -18,11 +19,11 @@ export type Fault = (offset: number, message: string) => void;
 export function parseTree(text: string, fault: Fault): Tree | null {
   // uniqueKeys is off because we report duplicates ourselves, with the key's name. YAML 1.2, as Traefik's parser nearly is.
   const document = parseDocument(text, { prettyErrors: false, uniqueKeys: false });
-  for (const warning of document.warnings) fault(warning.pos[0], inOurStyle(warning.message));
+  for (const warning of document.warnings) fault(warning.pos[0], yamlFault(warning.message));
   // What follows the first syntax error is mostly an echo of it.
   const [error] = document.errors;
   if (error === undefined) return toTree(document.contents, 0, fault);
-  fault(error.pos[0], inOurStyle(error.message));
+  fault(error.pos[0], yamlFault(error.message));
   return null;
 }
 
@@ -63,9 +64,4 @@ function entriesOf(pairs: readonly Pair[], mapOffset: number, fault: Fault): Ent
 function scalar(value: unknown, offset: number, text: string): Tree {
   const isKnown = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
   return { kind: "scalar", offset, value: isKnown ? value : null, text };
-}
-
-/** The library's sentences in our style: lower case, no period. */
-function inOurStyle(message: string): string {
-  return `not valid YAML: ${message.charAt(0).toLowerCase()}${message.slice(1).replace(/\.$/, "")}`;
 }

@@ -163,7 +163,7 @@ describe("the Kubernetes API", () => {
     [{ WS_REMOTE_URL: "api:443" }, `environment variable WS_REMOTE_URL: ${EXPECTED}, found "api:443"`],
     [{ WS_REMOTE_URL: " wss://api" }, `environment variable WS_REMOTE_URL: ${EXPECTED}, found " wss://api"`],
     [{ WS_REMOTE_URL: "wss://api/base" }, "environment variable WS_REMOTE_URL: the URL of a Kubernetes API ends after the port: \"wss://api/base\" has \"/base\" (paths go into \"apiPath\")"],
-    [{ KUBERNETES_SERVICE_PORT: "tcp://10.96.0.1:443" }, `environment variables KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT: ${EXPECTED}, found "wss://10.96.0.1:tcp://10.96.0.1:443"`],
+    [{ KUBERNETES_SERVICE_PORT: "tcp://10.96.0.1:443" }, `environment variables KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT: ${EXPECTED}, found "wss://10.96.0.1:tcp:…"`],
     [{ KUBERNETES_SERVICE_HOST: "a b" }, `environment variables KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT: ${EXPECTED}, found "wss://a b:443"`],
   ])("with %j is one mistake, of the variable that was set", (env, mistake) => {
     expect(mistakes({ ...CLUSTER, ...env })).toEqual([mistake]);

@@ -15,6 +15,9 @@ routes:
 `;
 }
 
+const KEY_BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDXamOsZ3JlYXQ";
+const KEY = `-----BEGIN PRIVATE KEY-----\n${KEY_BODY}\n-----END PRIVATE KEY-----\n`;
+
 describe("a mistake in the file", () => {
   test.each([
     ["an unknown key", "▸dnss: {}\n", "unknown key \"dnss\" (did you mean \"dns\"?)"],
@@ -72,10 +75,16 @@ describe("a mistake in the file", () => {
     expect(formatMistake("a", { line: 0, column: 0, message: "x\ry" })).toBe("x\\u000dy");
   });
 
-  test("quotes the beginning of a value that is very long", () => {
-    expect(mistakesOf(`dns: ${"x".repeat(5000)}\n${TABLE}`)).toEqual([
-      `1:6: expected a map of keys and values, found "${"x".repeat(100)}..."`,
-    ]);
+  test.each([
+    ["whole", KEY, '1:1: expected a map of keys and values, found "-----BEGIN PRIVATE K…"'],
+    ["in the place of a map", `dns: "${KEY_BODY}"\n${TABLE}`, '1:6: expected a map of keys and values, found "MIIEvQIBADANBgkqhkiG…"'],
+    ["in the place of a word", `log: { format: ${KEY_BODY} }\n${TABLE}`, '1:16: expected one of json, pretty, found "MIIEvQIBADANBgkqhkiG…"'],
+    ["in the place of a variable", `log: { format: "\${${KEY_BODY}" }\n${TABLE}`, '1:16: not a variable: "${MIIEvQIBADANBgkqhk…" (write ${NAME} or ${NAME:-default}, and $${ for a plain ${)'],
+    ["behind what the YAML library quotes", `routes: |${KEY_BODY}\n`, "1:10: not valid YAML: block scalar header includes extra characters: |MIIEvQIBADANBgkqhki…"],
+    ["after a percent sign", `%${KEY_BODY}\n`, "1:1: not valid YAML: unknown directive %MIIEvQIBADANBgkqhki…"],
+  ])("shows no more than the beginning of a key that stands there: %s", (_where, text, message) => {
+    expect(mistakesOf(text)[0]).toBe(message);
+    expect(mistakesOf(text).join()).not.toContain(KEY_BODY.slice(0, 30));
   });
 
   test("counts columns in a file with Windows line ends and letters outside of ASCII", () => {

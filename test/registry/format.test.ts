@@ -92,6 +92,9 @@ describe("a file that another program wrote", () => {
 });
 
 /** `▸` stands before the place of the mistake. */
+/** What may lie in the directory by mistake; messages show no more than its beginning. */
+const KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDXamOsZ3JlYXQ\n-----END PRIVATE KEY-----\n";
+
 describe("a mistake is reported with its place", () => {
   const T = (from: string, to: string): string => NAME_FILE.replace(from, to);
   const P = (from: string, to: string): string => PASSTHROUGH_FILE.replace(from, to);
@@ -118,9 +121,9 @@ describe("a mistake is reported with its place", () => {
     ["a service that is not there", T("service: 40", "service: ▸41"), 'unknown service "41-1976-workloadname" (the file has "40-1976-workloadname")'],
     ["a service of another provider", T("service: 40-1976-workloadname", "service: ▸api@internal"), 'unknown service "api@internal" (the file has "40-1976-workloadname")'],
     ["another matcher", T("Host(`workloadname.gent01.dev.grid.tf`)", "▸PathPrefix(`/`)"), 'expected the rule Host(`app.example.org`), one host and nothing else, found "PathPrefix(`/`)"'],
-    ["two hosts", T("Host(`workloadname.gent01.dev.grid.tf`)", "▸Host(`a.example.org`, `b.example.org`)"), 'expected the rule Host(`app.example.org`), one host and nothing else, found "Host(`a.example.org`, `b.example.org`)"'],
-    ["a path besides", T("Host(`workloadname.gent01.dev.grid.tf`)", "▸Host(`a.b.tf`) && Path(`/`)"), 'expected the rule Host(`app.example.org`), one host and nothing else, found "Host(`a.b.tf`) && Path(`/`)"'],
-    ["the other kind's matcher", T("Host(", "▸HostSNI("), 'expected the rule Host(`app.example.org`), one host and nothing else, found "HostSNI(`workloadname.gent01.dev.grid.tf`)"'],
+    ["two hosts", T("Host(`workloadname.gent01.dev.grid.tf`)", "▸Host(`a.example.org`, `b.example.org`)"), 'expected the rule Host(`app.example.org`), one host and nothing else, found "Host(`a.example.org`…"'],
+    ["a path besides", T("Host(`workloadname.gent01.dev.grid.tf`)", "▸Host(`a.b.tf`) && Path(`/`)"), 'expected the rule Host(`app.example.org`), one host and nothing else, found "Host(`a.b.tf`) && Pa…"'],
+    ["the other kind's matcher", T("Host(", "▸HostSNI("), 'expected the rule Host(`app.example.org`), one host and nothing else, found "HostSNI(`workloadnam…"'],
     ["every host", P("HostSNI(`remote.omar.grid.tf`)", "▸HostSNI(`*`)"), '"*" is not a domain such as app.example.org'],
     ["a host that is none", T("workloadname.gent01.dev.grid.tf`", "localhost`").replace("rule: ", "rule: ▸").replace(/- '.*'/, "- localhost.tf").replace("- localhost.tf", "- 'localhost.tf'"), '"localhost" is not a domain such as app.example.org'],
     ["another resolver", T("dnsresolver", "▸dnsresolvr"), 'expected one of resolver, dnsresolver, found "dnsresolvr" (did you mean "dnsresolver"?)'],
@@ -142,6 +145,8 @@ describe("a mistake is reported with its place", () => {
     ["a list for a text", T("service: 40-1976-workloadname", "service: ▸[a]"), "expected text, found a list"],
     ["an alias", T("service: 40-1976-workloadname", "service: &a 40-1976-workloadname").replace("40-1976-workloadname:", "40-1976-workloadname:").replace("http://[2001:db8::7]:9000", "▸*a"), 'aliases such as "*a" are not read'],
     ["a key that is no text", `? ▸[a]\n: b\n${NAME_FILE}`, "a key must be text"],
+    ["a key in place of a file", `▸${KEY}`, 'expected a map of keys and values, found "-----BEGIN PRIVATE K…"'],
+    ["a key in place of a text", T("service: 40-1976-workloadname", `service: |▸MIIEvQIBADANBgkqhkiG9w0BAQ`), "not valid YAML: block scalar header includes extra characters: |MIIEvQIBADANBgkqhki…"],
     ["broken YAML", T("tls:", "tls: }").replace("}", "▸}"), "not valid YAML: unexpected flow-map-end token in YAML stream: \"}\""],
     ["a second document", `${NAME_FILE}▸---\n${NAME_FILE}`, "not valid YAML: source contains multiple documents; please use YAML.parseAllDocuments()"],
     ["an unprintable service", T("    services:\n        40-1976-workloadname", "    services:\n        ▸\"a\\e[1m\"").replace("service: 40-1976-workloadname", "service: \"a\\e[1m\""), 'service "a\\u001b[1m" holds characters that cannot be printed'],

@@ -1,0 +1,19 @@
+// What a message shows of a file's text. Who makes the mistake may have pointed at a key or a token, and messages go to logs
+// and to the admin API: the beginning is enough to find the place by, and is no secret.
+
+/** Characters. */
+const MOST = 20;
+
+/** The beginning, with an ellipsis when there is more. */
+export function excerpt(text: string): string {
+  if (text.length <= MOST) return text;
+  const characters = [...text.slice(0, 2 * MOST + 2)];
+  return characters.length > MOST ? `${characters.slice(0, MOST).join("")}…` : text;
+}
+
+/** A sentence of the YAML library in our style, lower case and no period; what it quotes of the file is an excerpt. */
+export function yamlFault(message: string): string {
+  const [, said = message, quoted = ""] = /^(.*?(?:[\w)]:|directive) )(.*)$/s.exec(message) ?? [];
+  const short = said === message ? message.replace(/\.$/, "") : `${said}${excerpt(quoted)}`;
+  return `not valid YAML: ${short.charAt(0).toLowerCase()}${short.slice(1)}`;
+}
