@@ -5,7 +5,7 @@
 //   GET    /api/gateways/{wlID}          one of them
 //   PUT    /api/gateways/{wlID}          {"name" | "fqdn": "...", "backends": ["..."], "tlsPassthrough": false}: 201 new, 200 changed
 //   DELETE /api/gateways/{wlID}          204, also for what is not there (X-Deleted: false)
-//   GET    /api/gateways/metrics         bytes by service (a workload of that name is seen in the list only)
+//   GET    /api/gateways/metrics         bytes by service (so no workload can be registered by that name here)
 //   GET    /api/certificates             names, issuer, expiry, next renewal, last error
 //   GET    /api/services                 servers of each service: state, requests under way, failures
 //   GET    /api/cache                    what the HTTP cache holds, hits and misses
@@ -19,7 +19,7 @@ import { bodyLimit } from "hono/body-limit";
 import type { Gateway, GatewayHandlers } from "../gateway.ts";
 import type { Log } from "../lib/log.ts";
 import { METRICS_CONTENT_TYPE } from "../metrics/family-text.ts";
-import { RegistryError } from "../registry/errors.ts";
+import { quoted, RegistryError } from "../registry/errors.ts";
 import { certificateJson, type CertificateState, gatewayJson, refuse, refuseFaults, refuseRegistration } from "./answers.ts";
 import { type CacheControl, purgeCache, showCache } from "./cache-control.ts";
 import { guard, type GuardOptions } from "./guard.ts";
@@ -27,6 +27,9 @@ import { readRegistration } from "./registration.ts";
 
 /** A registration is some hundred bytes. */
 export const BODY_LIMIT_BYTES = 64 * 1024;
+
+/** The one id whose place is taken. */
+const METRICS_ID = "metrics";
 
 export interface GatewayList {
   list(): readonly Gateway[];
@@ -96,8 +99,9 @@ function addProgram(app: Hono, { certificates, services, cache, metrics, health,
 function addGateways(app: Hono, { calls, registry }: NonNullable<AdminOptions["gateways"]>, log: AdminOptions["log"]): void {
   const idOf = (context: Context): string => context.req.param("id") ?? "";
   offer(app, "/api/gateways", { GET: (context) => context.json(registry.list().map(gatewayJson)) });
-  // Before {wlID}, and only for GET: a workload may be called so.
-  app.get("/api/gateways/metrics", async (context) => context.json(await calls.metrics()));
+  app.use("/api/gateways/:id", requireReadableId);
+  // Before {wlID}, and only for GET: a file or zbus may have registered a workload that is called so.
+  app.get(`/api/gateways/${METRICS_ID}`, async (context) => context.json(await calls.metrics()));
   app.put("/api/gateways/:id", requireJson, bodyLimit({ maxSize: BODY_LIMIT_BYTES, onError: tooLarge }));
   offer(app, "/api/gateways/:id", {
     GET: (context) => {
@@ -106,6 +110,7 @@ function addGateways(app: Hono, { calls, registry }: NonNullable<AdminOptions["g
     },
     PUT: (context) => answering(context, log, async () => {
       const id = idOf(context);
+      if (id === METRICS_ID) return refuse(context, 400, `workload id "${METRICS_ID}" cannot be registered here: GET /api/gateways/${METRICS_ID} is the bytes by service, so nobody could read it`);
       const wish = readRegistration(id, await context.req.text());
       if ("faults" in wish) return refuseFaults(context, wish.faults);
       const isNew = registry.get(id) === undefined;
@@ -134,6 +139,18 @@ function offer(app: Hono, path: string, methods: Readonly<Partial<Record<"GET" |
     return refuse(context, 405, `${context.req.method} is not offered here (${allow} are)`);
   });
 }
+
+/** Hono passes on what it cannot decode, and `%ff` would be registered by these three characters. */
+const requireReadableId: MiddlewareHandler = async (context, next) => {
+  const written = new URL(context.req.url).pathname.slice("/api/gateways/".length);
+  try {
+    decodeURIComponent(written);
+  } catch {
+    // URIError.
+    return refuse(context, 400, `the workload id ${quoted(written)} cannot be decoded: %XX stands for bytes of UTF-8, and %25 for a percent sign`);
+  }
+  return next();
+};
 
 /** A form of a web page cannot send this type without having asked first. */
 const requireJson: MiddlewareHandler = async (context, next) => {

@@ -73,14 +73,24 @@ describe("gateways", () => {
     expect(admin.registry.list()).toEqual([]);
   });
 
+  test.each(["%ff", "50%", "%c3%28", "%zz"])("refuses an id that cannot be decoded: %p", async (written) => {
+    for (const method of ["PUT", "GET", "DELETE"]) {
+      const { status, json } = await admin.ask(method, `/api/gateways/${written}`, method === "PUT" ? { body: NAMED } : {});
+      expect([status, json.error]).toEqual([400, `the workload id "${written}" cannot be decoded: %XX stands for bytes of UTF-8, and %25 for a percent sign`]);
+    }
+    expect(admin.registry.list()).toEqual([]);
+  });
+
   test("sums the bytes of each service", async () => {
     admin.meter.moved("w1", { code: "200", method: "GET", protocol: "http" }, 1, 10);
     admin.meter.moved("w1", { code: "101", method: "GET", protocol: "websocket" }, 2, 20);
     expect((await admin.ask("GET", "/api/gateways/metrics")).json).toEqual({ Request: { w1: 3 }, Response: { w1: 30 } });
   });
 
-  test("registers and deletes a workload that is called metrics", async () => {
-    expect((await admin.ask("PUT", "/api/gateways/metrics", { body: NAMED })).json.id).toBe("metrics");
+  test("deletes a workload that is called metrics, and registers none: it could not be read", async () => {
+    const refused = await admin.ask("PUT", "/api/gateways/metrics", { body: NAMED });
+    expect([refused.status, refused.json.error]).toEqual([400, 'workload id "metrics" cannot be registered here: GET /api/gateways/metrics is the bytes by service, so nobody could read it']);
+    await admin.options.gateways!.calls.setNamedProxy("metrics", "app", ["http://10.0.0.1:9000"], false);
     expect((await admin.ask("GET", "/api/gateways")).json[0].id).toBe("metrics");
     expect((await admin.ask("DELETE", "/api/gateways/metrics")).status).toBe(204);
     expect(admin.registry.list()).toEqual([]);
