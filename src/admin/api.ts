@@ -169,7 +169,7 @@ async function answering(context: Context, log: AdminOptions["log"], answer: () 
     return await answer();
   } catch (error) {
     if (!(error instanceof RegistryError)) throw error;
-    if (error.code === "storage") log.error("the registry cannot be changed", { reason: error.message });
+    if (error.code === "storage") log.error("the registry cannot be changed", { reason: error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message });
     return refuseRegistration(context, error);
   }
 }

@@ -158,7 +158,8 @@ export class Registry {
     try {
       return await action(join(this.options.directory, name));
     } catch (cause) {
-      throw new RegistryError("storage", [`cannot ${verb} the file of workload ${quoted(id)}: ${(cause as Error).message}`], { cause });
+      // The cause names paths of this machine: that is for the log.
+      throw new RegistryError("storage", [`cannot ${verb} the file of workload ${quoted(id)}: ${(cause as NodeJS.ErrnoException).code ?? "the file system failed"}`], { cause });
     } finally {
       // Also after a failure: it may have come when the file was in place already.
       await this.#look([name]);

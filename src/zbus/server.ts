@@ -121,6 +121,9 @@ export class ZbusServer {
     try {
       return { id, data: await call.run(), failure: null, protocolError: null };
     } catch (error) {
+      // What is not for the caller: paths of this machine, for example.
+      const cause = error instanceof Error ? error.cause : undefined;
+      if (cause instanceof Error) this.options.log.error("zbus call could not be carried out", { id: String(id), reason: cause.message });
       return { id, data: call.failed, failure: error instanceof Error ? error.message : String(error), protocolError: null };
     }
   }

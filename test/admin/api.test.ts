@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BODY_LIMIT_BYTES } from "../../src/admin/api.ts";
 import { RegistryError } from "../../src/registry/errors.ts";
@@ -199,6 +199,14 @@ describe("refused registrations", () => {
     const { status, json } = await broken.ask("DELETE", "/api/gateways/w1");
     expect([status, json.error, broken.logged.length]).toEqual([500, "cannot remove the file: EROFS", 1]);
     await broken.stop();
+  });
+
+  test.each([["PUT", "write", { body: NAMED }], ["DELETE", "remove", {}]])("names no path of the machine when the file system fails, which the log does: %s", async (method, verb, options) => {
+    // A directory in the file's place can be neither replaced nor unlinked, by root either.
+    await mkdir(join(admin.root, "proxy", "w1.yaml"));
+    const { status, json } = await admin.ask(method, "/api/gateways/w1", options);
+    expect([status, json.error]).toEqual([500, expect.stringMatching(new RegExp(`^cannot ${verb} the file of workload "w1": E[A-Z]+$`))]);
+    expect(admin.logged.at(-1)).toContain(join(admin.root, "proxy"));
   });
 
   test("keeps to itself what went wrong inside, and logs it", async () => {

@@ -68,6 +68,13 @@ describe.skipIf(!HAS_REDIS)("a zbus server does the four calls (needs redis-serv
 });
 
 describe.skipIf(!HAS_REDIS)("a zbus reply (needs redis-server)", () => {
+  test("carries no more than the message of what failed; its cause is for the log", async () => {
+    handlers.failure = new Error("cannot write the file: EROFS", { cause: new Error("EROFS: open '/inside/a.yaml'") });
+    const reply = await caller.call(SEED, "DeleteNamedProxy", "37-1976-web");
+    expect(JSON.stringify(reply)).not.toContain("/inside");
+    await eventually("the log's line", () => log.count("/inside/a.yaml"), (count) => count === 1);
+  });
+
   test("carries the request's ID and leaves its list after five minutes", async () => {
     const list = await caller.send(SEED, "DeleteNamedProxy", "id");
     await eventually("the reply", () => caller.redis.command("LLEN", list), (length) => length === 1);
