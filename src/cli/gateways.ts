@@ -35,7 +35,7 @@ export const command: Command = {
 function gateways(args: Arguments, io: Io): Promise<number> {
   const word = args.require("ACTION");
   const action = ACTIONS.find((known) => known === word);
-  if (action === undefined) throw new UsageError(`unknown action "${word}"${suggestion(word, ACTIONS)}`);
+  if (action === undefined) throw new UsageError(`unknown action "${word}"${suggestion(word, ACTIONS)}: there are ${ACTIONS.join(", ")}`);
   refuseUnused(args, action);
   return withAdmin(args, io, (admin) => ACTION[action](admin, args, io));
 }
@@ -61,10 +61,12 @@ const ACTION: Record<(typeof ACTIONS)[number], (admin: AdminClient, args: Argume
 };
 
 async function set(admin: AdminClient, args: Arguments, io: Io, kind: "name" | "fqdn"): Promise<void> {
+  const what = kind === "name" ? "a name below the gateway's domain" : "a domain";
+  if (args.get("ID") === undefined) throw new UsageError(`missing arguments ID and NAME: the workload id, and ${what}`);
+  const name = args.get("NAME");
+  if (name === undefined) throw new UsageError(`missing argument NAME: ${what}`);
   const backends = args.all("backend");
   if (backends.length === 0) throw new UsageError("at least one --backend is needed");
-  const name = args.get("NAME");
-  if (name === undefined) throw new UsageError(kind === "name" ? "missing argument NAME: a name below the gateway's domain" : "missing argument NAME: a domain");
   const answer = await admin.call("PUT", path(args), { [kind]: name, backends, tlsPassthrough: args.has("passthrough") }) as { fqdn: string };
   io.stdout(args.has("json") ? `${JSON.stringify(answer, null, 2)}\n` : `${answer.fqdn}\n`);
 }

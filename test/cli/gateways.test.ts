@@ -78,7 +78,11 @@ describe("gateways", () => {
   });
 
   test.each<[string, string[], string]>([
-    ["an unknown action", ["lst"], 'unknown action "lst" (did you mean "list"?)'],
+    ["an unknown action", ["lst"], 'unknown action "lst" (did you mean "list"?): there are list, set-name, set-fqdn, delete, metrics'],
+    ["an action like none", ["frobnicate"], 'unknown action "frobnicate": there are list, set-name, set-fqdn, delete, metrics'],
+    ["neither id nor name", ["set-name"], "missing arguments ID and NAME: the workload id, and a name below the gateway's domain"],
+    ["neither id nor domain", ["set-fqdn", "--backend", "http://10.0.0.1"], "missing arguments ID and NAME: the workload id, and a domain"],
+    ["neither name nor backend", ["set-name", "x"], "missing argument NAME: a name below the gateway's domain"],
     ["no id", ["delete"], "missing argument ID: the workload id"],
     ["no name", ["set-name", "x", "--backend", "http://10.0.0.1"], "missing argument NAME: a name below the gateway's domain"],
     ["no domain", ["set-fqdn", "x", "--backend", "http://10.0.0.1"], "missing argument NAME: a domain"],
@@ -124,7 +128,7 @@ describe("gateways", () => {
 
   test("as a process ends with 2 at wrong usage, and with 1 at a refusal", async () => {
     const usage = await program(["gateways", "lst"]);
-    expect([usage.code, usage.stdout, usage.stderr.split("\n")[0]]).toEqual([2, "", 'route-gateway: unknown action "lst" (did you mean "list"?)']);
+    expect([usage.code, usage.stdout, usage.stderr.split("\n")[0]]).toEqual([2, "", 'route-gateway: unknown action "lst" (did you mean "list"?): there are list, set-name, set-fqdn, delete, metrics']);
     expect((await program(["gateways", "list", "--admin", `127.0.0.1:${closedPort()}`])).code).toBe(1);
   });
 });
