@@ -27,9 +27,14 @@ export const command: Command = {
 async function printRoutes(args: Arguments, io: Io): Promise<number> {
   const settings = await loadSettings({ file: args.get("config"), env: io.env, allowUnset: true });
   const routes = settings.routes.toSorted(bySpecificity);
-  if (args.has("json")) io.stdout(`${JSON.stringify(routes, null, 2)}\n`);
+  if (args.has("json")) io.stdout(`${JSON.stringify(routes, withoutSecret, 2)}\n`);
   else io.stdout(table([["PATH", "MATCH", "TOKEN", "TO", "UPSTREAM PATH", "OPTIONS"], ...routes.map(row)]));
   return 0;
+}
+
+/** What cookies are signed with: that there is one may be seen, in logs of CI as well. */
+function withoutSecret(key: string, value: unknown): unknown {
+  return key === "secret" && value !== null ? "[secret]" : value;
 }
 
 /** Exact, then patterns with more fixed segments, then longer prefixes: as the router decides. */

@@ -105,7 +105,7 @@ const desktopToken = object({
 });
 
 const vmToken = object({
-  secret: optional(secret, "the key that tokens are signed with, shared with whoever makes them; rather a variable than the key itself"),
+  secret: optional(secret(), "the key that tokens are signed with, shared with whoever makes them; rather a variable than the key itself"),
   secretFile: optional(text({ expects: "a file name", minLength: 1 }), "the file that holds it; followed while it is rotated"),
   algorithms: withDefault(list(oneOf(HMAC_ALGORITHMS), { minItems: 1 }), ["HS256"], "signature algorithms that are accepted"),
   allowWeakSecret: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_SECRET:-false}", "accept a secret below 32 bytes, with a warning"),
@@ -141,9 +141,12 @@ const trust = object({
   insecureSkipVerify: withDefault(boolean(), false, "any certificate will do: whoever is between us and the server can read everything"),
 });
 
+/** Below it, whoever has one cookie could try out secrets until its signature comes out. */
+const STICKY_SECRET_BYTES = 16;
+
 const sticky = object({
   cookie: optional(cookieName, "name of the cookie; default: route_ and the service's name"),
-  secret: optional(secret, "what cookies are signed with; the same in all replicas. Default: one that each start makes anew"),
+  secret: optional(secret(STICKY_SECRET_BYTES), "what cookies are signed with, 16 bytes or more; the same in all replicas. Default: one that each start makes anew"),
 });
 
 const ejection = object({

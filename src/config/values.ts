@@ -196,19 +196,26 @@ export function parseApiPath(text: string): string {
 
 export const apiPath: Shape<string> = word("a path with {namespace} and {vmi_name}", { type: "string", pattern: "^/" }, parseApiPath);
 
-/** Text that no message repeats. */
-export const secret: Shape<string> = {
-  expects: "a secret",
-  schema: { type: "string", minLength: 1 },
-  read: (value, pass) => {
-    // A variable that is not set stands there as written, and has been reported where that is a mistake.
-    if (value.kind === "scalar" && typeof value.value === "string" && value.value !== "") return value.value;
-    const [variable] = value.kind === "scalar" ? value.variables ?? [] : [];
-    const wanted = "expected a secret: a text that is not empty (in quotes if it looks like a number)";
-    pass.mistake(value.offset, variable === undefined ? wanted : `environment variable ${variable} is set but empty`);
-    return undefined;
-  },
-};
+/** Text that no message repeats. @param leastBytes a shorter one is a mistake */
+export function secret(leastBytes = 1): Shape<string> {
+  return {
+    expects: "a secret",
+    schema: { type: "string", minLength: 1 },
+    read: (value, pass) => {
+      const [variable] = value.kind === "scalar" ? value.variables ?? [] : [];
+      if (value.kind !== "scalar" || typeof value.value !== "string" || value.value === "") {
+        const wanted = "expected a secret: a text that is not empty (in quotes if it looks like a number)";
+        pass.mistake(value.offset, variable === undefined ? wanted : `environment variable ${variable} is set but empty`);
+        return undefined;
+      }
+      const bytes = Buffer.byteLength(value.value);
+      // A variable that is not set stands there as written, and has been reported where that is a mistake.
+      if (value.problem !== undefined || bytes >= leastBytes) return value.value;
+      pass.mistake(value.offset, `${variable === undefined ? "" : `environment variable ${variable}: `}expected a secret of ${leastBytes} bytes or more, found one of ${bytes}`);
+      return undefined;
+    },
+  };
+}
 
 export const ipAddress: Shape<string> = word("an IP address", { type: "string" }, (text) => {
   if (isIP(text) === 0 || text.includes("%")) throw new Refusal(`expected an IP address, found "${excerpt(text)}"`);

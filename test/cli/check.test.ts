@@ -59,6 +59,15 @@ describe("check", () => {
     expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
   });
 
+  test("takes a short secret for a mistake, and does not repeat it; one that is not set cannot be measured", async () => {
+    const service = "{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { secret: \"${LB}\" } }";
+    const file = await fileWith(TABLE.replace("{ url: \"http://website\" }", service));
+    const { code, stderr } = await run(check, [file], { LB: "abcdefgh" });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/:2:\d+: environment variable LB: expected a secret of 16 bytes or more, found one of 8\n$/)]);
+    expect(await run(check, ["--allow-unset", file])).toMatchObject({ code: 0, stderr: "" });
+    expect(await run(check, [file], { LB: "abcdefghabcdefgh" })).toMatchObject({ code: 0, stderr: "" });
+  });
+
   test("says in words why a file cannot be read", async () => {
     const absent = join(directory, "absent.yaml");
     const below = join(await fileWith(TABLE), "below.yaml");
@@ -111,6 +120,14 @@ describe("routes", () => {
     expect(JSON.parse(stdout)).toEqual([expect.objectContaining({
       match: { kind: "prefix", path: "/" }, service: expect.objectContaining({ kind: "fixed", name: "website", servers: [{ address: { kind: "tcp", host: "website", port: 80 }, isSecure: false, weight: 1 }] }), bodyLimitBytes: 1_048_576,
     })]);
+  });
+
+  test("prints no secret, neither as JSON nor as a table", async () => {
+    const service = "{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { secret: not-for-anybody-else } }";
+    const file = await fileWith(TABLE.replace("{ url: \"http://website\" }", service));
+    const json = (await run(routes, ["--json", "--config", file])).stdout;
+    expect(JSON.parse(json)).toMatchObject([{ service: { policy: { kind: "sticky", cookie: "route_website", secret: "[secret]" } } }]);
+    expect(json + (await run(routes, ["--config", file])).stdout).not.toContain("not-for-anybody-else");
   });
 
   test("refuses a broken file", async () => {

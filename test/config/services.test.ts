@@ -42,8 +42,8 @@ describe("a service", () => {
   });
 
   test("has its own cookie and secret", () => {
-    const { policy } = fixed("{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { cookie: lb, secret: s3cret } }");
-    expect(policy).toEqual({ kind: "sticky", cookie: "lb", secret: "s3cret" });
+    const { policy } = fixed("{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { cookie: lb, secret: sixteen-bytes-12 } }");
+    expect(policy).toEqual({ kind: "sticky", cookie: "lb", secret: "sixteen-bytes-12" });
   });
 
   test("is asked how it is", () => {
@@ -73,6 +73,7 @@ describe("a mistake in a service's servers", () => {
     ["{ url: \"http://a\", health: { path: ▸health } }", "expected a path such as /healthz, found \"health\""],
     ["{ url: \"http://a\", health: { path: /, statuses: [▸300-200] } }", "expected a status such as 200, or a range such as 200-399, found \"300-200\""],
     ["{ url: \"http://a\", ejection: { statuses: [▸200] } }", "expected a status from 400 to 599, found the number 200"],
+    ["{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { secret: ▸fifteen-bytes-1 } }", "expected a secret of 16 bytes or more, found one of 15"],
     ["{ url: \"http://a\", retries: ▸11 }", "expected a whole number from 0 to 10, found the number 11"],
   ])("%s is reported with its place", (service, mistake) => {
     const { text, place } = marked(table(service));

@@ -62,7 +62,7 @@ describe("requests are shared out", () => {
 
   test("to the one that the client's cookie names; a forged one counts as none", async () => {
     const [a, b] = [server("a"), server("b")];
-    const front = await router([a.url, b.url], "policy: sticky, sticky: { cookie: lb, secret: \"of this test\" }");
+    const front = await router([a.url, b.url], "policy: sticky, sticky: { cookie: lb, secret: \"of this test only\" }");
     const response = await fetch(front.url("/"));
     const name = await response.text();
     const cookie = response.headers.get("set-cookie") ?? "";
