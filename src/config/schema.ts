@@ -137,7 +137,7 @@ const serviceLimits = {
 
 const trust = object({
   caFile: optional(FILE, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
-  serverName: optional(dnsName, "the name that is asked for and that the certificates must be for; default: the server's own"),
+  serverName: optional(host, "the name or IP address that is asked for and that the certificates must be for; default: the server's own"),
   insecureSkipVerify: withDefault(boolean(), false, "any certificate will do: whoever is between us and the server can read everything"),
 });
 

@@ -46,6 +46,11 @@ describe("a service", () => {
     expect(policy).toEqual({ kind: "sticky", cookie: "lb", secret: "sixteen-bytes-12" });
   });
 
+  test.each([["Shop.Example.org", "shop.example.org"], ["localhost", "localhost"], ["upstream", "upstream"], ["10.0.0.1", "10.0.0.1"], ["\"[fd00::1]\"", "fd00::1"]])(
+    "may have a certificate for %s", (written, serverName) => {
+      expect(fixed(`{ url: "https://a", tls: { serverName: ${written} } }`).trust.serverName).toBe(serverName);
+    });
+
   test("is asked how it is", () => {
     expect(fixed("{ url: \"http://a\", health: { path: \"/up?x=1\", host: b.example, interval: 1s, timeout: 500ms, healthy: 1, unhealthy: 2, statuses: [204, 300-399] } }").health).toEqual({
       path: "/up?x=1", host: "b.example", intervalMs: 1000, timeoutMs: 500, healthyAfter: 1, unhealthyAfter: 2, statuses: [[204, 204], [300, 399]],
@@ -74,6 +79,7 @@ describe("a mistake in a service's servers", () => {
     ["{ url: \"http://a\", health: { path: /, statuses: [▸300-200] } }", "expected a status such as 200, or a range such as 200-399, found \"300-200\""],
     ["{ url: \"http://a\", ejection: { statuses: [▸200] } }", "expected a status from 400 to 599, found the number 200"],
     ["{ servers: [\"http://a\", \"http://b\"], policy: sticky, sticky: { secret: ▸fifteen-bytes-1 } }", "expected a secret of 16 bytes or more, found one of 15"],
+    ["{ url: \"https://a\", tls: { serverName: ▸\"https://b\" } }", "expected a host name or IP address, found \"https://b\""],
     ["{ url: \"http://a\", retries: ▸11 }", "expected a whole number from 0 to 10, found the number 11"],
   ])("%s is reported with its place", (service, mistake) => {
     const { text, place } = marked(table(service));

@@ -75,6 +75,19 @@ describe.skipIf(!HAS_OPENSSL)("an https server", () => {
     expect(line?.["reason"]).toMatch(/^cannot connect: .*(certificate|altname|UNABLE_TO_VERIFY)/i);
   });
 
+  test.each([
+    ["DNS:localhost", "127.0.0.1", "localhost"], ["DNS:upstream", "localhost", "upstream"], ["IP:10.0.0.1", "127.0.0.1", "10.0.0.1"],
+    ["IP:127.0.0.1", "localhost", "127.0.0.1"], ["IP:fd00:0:0::1", "127.0.0.1", "\"[fd00::1]\""],
+  ])("with a certificate for %s is reached at %s by the serverName %s, and by another one it is not", async (name, dialled, serverName) => {
+    const { of, caFile } = authority();
+    const origin = serve(of.sign({ names: [name] }));
+    const front = await router(table(`{ url: "https://${dialled}:${origin.port}", tls: { caFile: "${caFile}", serverName: ${serverName} } }`));
+    expect((await fetch(front.url("/"))).status).toBe(200);
+    await front.reload((text) => text.replace(`serverName: ${serverName}`, "serverName: 10.0.0.2"));
+    expect((await fetch(front.url("/"))).status).toBe(502);
+    expect(origin.requests()).toBe(1);
+  });
+
   test("of any kind will do where the service says so", async () => {
     const { of } = authority();
     const origin = serve(of.sign({ names: ["DNS:other.test"] }));
