@@ -1,11 +1,12 @@
 // route-gateway check: every mistake of a configuration file, or of a directory of registered gateways, in one run, for
 // people and for CI.
 
-import { statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileFault } from "../config/file-fault.ts";
 import { parseFile } from "../config/load.ts";
-import { ConfigError, formatMistake } from "../config/mistake.ts";
+import { ConfigError, formatMistake, type Mistake } from "../config/mistake.ts";
+import type { NamedPath } from "../config/source.ts";
 import { oneLine } from "../lib/log.ts";
 import type { FileMistake } from "../registry/check.ts";
 import type { Arguments } from "./args.ts";
@@ -36,7 +37,8 @@ async function checkFile(file: string, args: Arguments, io: Io): Promise<number>
   try {
     const parsed = await parseFile({ file, env: io.env, allowUnset: args.has("allow-unset") });
     if ("mistakes" in parsed) throw new ConfigError(file, parsed.mistakes);
-    for (const note of parsed.notes) io.stderr(`${formatMistake(file, { ...note, message: `note: ${note.message}` })}\n`);
+    const notes = [...parsed.notes, ...parsed.paths.flatMap(unreadable)];
+    for (const note of notes) io.stderr(`${formatMistake(file, { ...note, message: `note: ${note.message}` })}\n`);
     const { routes } = parsed.settings;
     const services = new Set(routes.map((route) => route.service.name));
     io.stdout(`${file}: ok (${counted(routes.length, "route")}, ${counted(services.size, "service")})\n`);
@@ -46,6 +48,22 @@ async function checkFile(file: string, args: Arguments, io: Io): Promise<number>
     io.stderr(`${error.message}\n`);
     return 1;
   }
+}
+
+/** No mistake: where a file is checked is often not where it is served from. */
+function unreadable({ path, kind, ...place }: NamedPath): Mistake[] {
+  const reason = faultOf(path, kind);
+  return reason === null ? [] : [{ ...place, message: `the ${kind} ${path} cannot be read here: ${reason}` }];
+}
+
+function faultOf(path: string, kind: NamedPath["kind"]): string | null {
+  try {
+    accessSync(path, constants.R_OK);
+  } catch (error) {
+    return fileFault(error);
+  }
+  if (isDirectory(path) === (kind === "directory")) return null;
+  return kind === "directory" ? "is no directory" : "is a directory";
 }
 
 async function checkRegistry(directory: string, io: Io): Promise<number> {

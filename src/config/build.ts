@@ -14,7 +14,7 @@ import { type ConfigFile, fileShape } from "./schema.ts";
 import { buildPorts, buildServices } from "./services.ts";
 import { Pass, Refusal } from "./shape.ts";
 import { parseAllowedTarget, parseListenAddress } from "./values.ts";
-import type { Source, Value } from "./source.ts";
+import type { NamedPath, Source, Value } from "./source.ts";
 
 export type ParseOptions = {
   readonly env: Environment;
@@ -34,8 +34,8 @@ export type ParseOptions = {
 };
 
 export type Parsed =
-  /** `notes`: what has no effect and may be an oversight. */
-  | { readonly settings: Settings; readonly notes: readonly Mistake[] }
+  /** `notes`: what has no effect and may be an oversight. `paths`: what is read from the disk when it is used. */
+  | { readonly settings: Settings; readonly notes: readonly Mistake[]; readonly paths: readonly NamedPath[] }
   | { readonly mistakes: readonly Mistake[] };
 
 /** @param value the whole file; undefined when its syntax is broken. */
@@ -45,7 +45,7 @@ export function buildSettings(value: Value | undefined, source: Source, name: st
   const settings = file === undefined ? undefined : assemble(file, name, options, pass);
   const { mistakes } = source;
   if (settings === undefined || mistakes.length > 0) return { mistakes };
-  return { settings: deepFreeze(settings), notes: source.notes };
+  return { settings: deepFreeze(settings), notes: source.notes, paths: source.paths };
 }
 
 function assemble(file: ConfigFile, source: string, options: ParseOptions, pass: Pass): Settings {

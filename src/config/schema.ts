@@ -3,7 +3,7 @@
 // them together).
 
 import {
-  boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, type ReadBy, required,
+  boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, pathTo, type ReadBy, required,
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
@@ -41,6 +41,8 @@ const entrypoints = object({
 });
 
 const FILE = text({ expects: "a file name", minLength: 1 });
+/** One that must be there at the start: `check` looks for it. */
+const FILE_TO_READ = pathTo("file", { expects: "a file name", minLength: 1 });
 const DIRECTORY = text({ expects: "a directory", minLength: 1 });
 
 const acme = object({
@@ -56,8 +58,8 @@ const TEN_YEARS_MS = 3650 * 86_400_000;
 
 const tls = object({
   certificates: withDefault(list(object({
-    certFile: required(FILE, "PEM file with the certificate and its chain; followed while it is renewed"),
-    keyFile: required(FILE, "PEM file with its key"),
+    certFile: required(FILE_TO_READ, "PEM file with the certificate and its chain; followed while it is renewed"),
+    keyFile: required(FILE_TO_READ, "PEM file with its key"),
   })), [], "certificates from files"),
   names: withDefault(list(dnsName), [], "names that certificates are obtained for, from acme or the local authority"),
   default: optional(dnsName, "whose certificate a client gets that asks for an unknown name, or for none; without it such a client is refused"),
@@ -136,7 +138,7 @@ const serviceLimits = {
 };
 
 const trust = object({
-  caFile: optional(FILE, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
+  caFile: optional(FILE_TO_READ, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
   serverName: optional(host, "the name or IP address that is asked for and that the certificates must be for; default: the server's own"),
   insecureSkipVerify: withDefault(boolean(), false, "any certificate will do: whoever is between us and the server can read everything"),
 });
@@ -214,7 +216,7 @@ const SERVICE_VARIANTS = {
   },
   text: { text: required(text(), "answered by this process: 200 with this text") },
   directory: {
-    directory: required(text({ expects: "a directory" }),
+    directory: required(pathTo("directory", { expects: "a directory" }),
       "answered by this process: files below this directory; empty: 404 to everything"),
     fallback: optional(FILE, "the file that is served for paths which name none (single-page sites), such as index.html; default: 404"),
   },

@@ -5,7 +5,7 @@
 
 import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
-import type { ListValue, MapValue, Plain, ScalarValue, Source, Value } from "./source.ts";
+import type { ListValue, MapValue, NamedPath, Plain, ScalarValue, Source, Value } from "./source.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
@@ -85,6 +85,20 @@ export function text(options: { readonly expects?: string; readonly minLength?: 
       if (value.kind !== "scalar" || typeof value.value !== "string") return unexpected(pass, value, expects);
       if (value.value.length < minLength) return unexpected(pass, value, expects);
       return value.value;
+    },
+  };
+}
+
+/** The name of a file or directory that must be there when it is used. Empty, where that is allowed: there is none. */
+export function pathTo(kind: NamedPath["kind"], options: { readonly expects: string; readonly minLength?: number }): Shape<string> {
+  const name = text(options);
+  return {
+    ...name,
+    read: (value, pass) => {
+      const path = name.read(value, pass);
+      // With a variable in it that is not set, it names nothing yet.
+      if (path !== undefined && path !== "" && (value.kind !== "scalar" || value.problem === undefined)) pass.source.named(value.offset, path, kind);
+      return path;
     },
   };
 }

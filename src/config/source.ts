@@ -29,11 +29,15 @@ export type ReadOptions = {
   readonly allowUnset?: boolean | undefined;
 };
 
+/** A file or directory that the configuration names and that must be there when it is used. */
+export type NamedPath = { readonly line: number; readonly column: number; readonly path: string; readonly kind: "file" | "directory" };
+
 export type Finding = { readonly offset: number | null; readonly message: string };
 
 export class Source {
   readonly #mistakes: Finding[] = [];
   readonly #notes: Finding[] = [];
+  readonly #paths: Array<Pick<NamedPath, "path" | "kind"> & { readonly offset: number }> = [];
 
   constructor(readonly text: string, private readonly options: ReadOptions) {}
 
@@ -53,6 +57,15 @@ export class Source {
   /** Notes what is no mistake but has no effect. */
   note(offset: number | null, message: string): void {
     this.#notes.push({ offset, message });
+  }
+
+  /** Notes a file or directory that is read later: nothing here looks at the disk. */
+  named(offset: number, path: string, kind: NamedPath["kind"]): void {
+    this.#paths.push({ offset, path, kind });
+  }
+
+  get paths(): NamedPath[] {
+    return this.#paths.map(({ offset, ...named }) => ({ ...this.position(offset), ...named }));
   }
 
   /** All mistakes so far in the order of the file, each place and message once. */

@@ -54,6 +54,20 @@ describe("check", () => {
     });
   });
 
+  test("notes files and directories that are not here, which are no mistakes: CI may not have them", async () => {
+    const here = await fileWith("");
+    const file = join(directory, "paths.yaml");
+    await writeFile(file, ["services:", `  a: { url: "https://a", tls: { caFile: /nowhere/ca.pem } }`, `  b: { url: "https://b", tls: { caFile: ${here} } }`,
+      "  c: { directory: /nowhere/site }", `  d: { directory: ${directory} }`, `  e: { directory: ${here} }`, "  f: { directory: \"\" }", "  g: { directory: \"${SITE}\" }", "routes:",
+      ...["a", "b", "c", "d", "e", "f", "g"].map((name) => `  - { path: /${name}, service: ${name} }`), ""].join("\n"));
+    expect(await run(check, ["--allow-unset", file])).toEqual({
+      code: 0, stdout: `${file}: ok (7 routes, 7 services)\n`, stderr: [
+        `${file}:2:41: note: the file /nowhere/ca.pem cannot be read here: no such file`, `${file}:4:19: note: the directory /nowhere/site cannot be read here: no such file`,
+        `${file}:6:19: note: the directory ${here} cannot be read here: is no directory`, "",
+      ].join("\n"),
+    });
+  });
+
   test("takes a variable that is not set for a mistake, unless told otherwise", async () => {
     expect(await run(check, [SHIPPED])).toMatchObject({ code: 1, stderr: expect.stringContaining("JWT_DESKTOP_SIGNING_PUBLIC_KEY is not set") });
     expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
