@@ -40,6 +40,8 @@ export class App {
   #proxy: Proxy | null = null;
   #http: HttpEntrypoint | null = null;
   #front: Front | null = null;
+  readonly #hurry = Promise.withResolvers<void>();
+  #isHurried = false;
   readonly #retired = new Set<{ timer: ReturnType<typeof setTimeout>; release: () => void }>();
 
   /** @param options.clock by which certificates are renewed; the system's by default */
@@ -157,19 +159,25 @@ export class App {
     const startedMs = performance.now();
     const graceMs = proxy.sessions.size > 0 ? Math.min(CLOSE_GRACE_MS, timeoutMs) : 0;
     proxy.drain(close);
-    const left = (): number => startedMs + timeoutMs - performance.now();
+    const left = (): number => (this.#isHurried ? 0 : startedMs + timeoutMs - performance.now());
     // A request is done when its answer is made; its client may have far less of it.
     const running = (): number => Math.max(proxy.running, http.pending, front?.pending ?? 0);
     while (running() > 0 && left() > 0) await Bun.sleep(DRAIN_LOOK_MS);
     const cut = running();
-    if (endingCalls !== undefined) await within(endingCalls, Math.max(0, left()));
+    if (endingCalls !== undefined) await Promise.race([within(endingCalls, Math.max(0, left())), this.#hurry.promise]);
     proxy.cut();
     // Closing a socket that still brings frames sends a reset, which would overtake the close frame.
-    await Bun.sleep(Math.max(0, startedMs + graceMs - performance.now()));
+    await Promise.race([Bun.sleep(Math.max(0, startedMs + graceMs - performance.now())), this.#hurry.promise]);
     await within(Promise.all([http.stop(), endingCalls, front?.stop()]), CLOSE_GRACE_MS);
     this.#release();
     this.log.info("stopped", { cut });
     return cut === 0;
+  }
+
+  /** What `stop` waits for, or will wait for, is cut: somebody does not want to wait any longer. */
+  hurry(): void {
+    this.#isHurried = true;
+    this.#hurry.resolve();
   }
 
   #makeSnapshot(settings: Settings, tokens: TokenFront, createCache: SnapshotParts["createCache"], previous: Snapshot | null): Snapshot {

@@ -221,15 +221,21 @@ describe("a drain", () => {
     expect(await router.exit()).toBe(0);
   });
 
-  test("is cut short by a second signal", async () => {
+  test.each([["SIGTERM", "SIGTERM"], ["SIGINT", "SIGINT"], ["SIGTERM", "SIGINT"]] as const)("that %s began is cut short by %s: exit code 1, and the log has its lines", async (first, second) => {
     halfWay();
     const router = await serve();
-    await request(router, "POST /filer HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nnot all of it");
-    await pod.until(() => [...pod.open].some((socket) => socket.data.name === "file_service_tcp_port"));
-    router.signal("SIGTERM");
+    const client = await session(router);
+    const upload = await request(router, "POST /filer HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nnot all of it");
+    await pod.until(() => [...pod.open].some((socket) => socket.data.name === "file_service_tcp_port" && !socket.data.isWebSocket));
+    router.signal(first);
     await router.until(() => router.events("stopping").length === 1);
-    router.signal("SIGTERM");
-    await router.exit(3000);
-    expect(router.child.signalCode).not.toBeNull();
+    const cutMs = performance.now();
+    router.signal(second);
+    expect(await router.exit(5000)).toBe(1);
+    expect(performance.now() - cutMs).toBeLessThan(4000);
+    expect(router.child.signalCode).toBeNull();
+    await Promise.all([client.ended(), upload.until(() => upload.isClosed)]);
+    expect(router.events("stopped")).toMatchObject([{ cut: 1 }]);
+    expect(router.events("access").map(({ route }) => route).toSorted()).toEqual(["/filer", "/websockify"]);
   });
 });
