@@ -17,7 +17,7 @@ export const command: Command = {
   summary: "Reports every mistake in a configuration file, or in a directory of registered gateways.",
   spec: {
     positionals: [{ name: "FILE", help: "the configuration file, or a directory of registered gateways" }],
-    flags: [{ name: "allow-unset", help: "variables in file names and texts need not be set here (for CI)" }],
+    flags: [{ name: "allow-unset", help: "variables in file names, texts and addresses of services need not be set here (for CI)" }],
     environment: [["NAME", "every variable that the file names as ${NAME}"]],
     examples: [
       "route-gateway check routes.yaml",

@@ -103,8 +103,11 @@ export function pathTo(kind: NamedPath["kind"], options: { readonly expects: str
   };
 }
 
-/** A string with a meaning: `parse` makes the value of it, or throws a {@link Refusal}. */
-export function word<T>(expects: string, schema: JsonSchema, parse: (text: string) => T): Shape<T> {
+/**
+ * A string with a meaning: `parse` makes the value of it, or throws a {@link Refusal}.
+ * @param asWritten what stands for it where a file is only shown, and a variable in it is not set; without it that is a mistake
+ */
+export function word<T>(expects: string, schema: JsonSchema, parse: (text: string) => T, asWritten?: (text: string) => T): Shape<T> {
   return {
     expects,
     schema: orVariable(schema),
@@ -116,6 +119,7 @@ export function word<T>(expects: string, schema: JsonSchema, parse: (text: strin
         return parse(String(value.value));
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
+        if (asWritten !== undefined && value.problem !== undefined && pass.source.isOnlyShown) return asWritten(String(value.value));
         return refuse(pass, value, error.message);
       }
     },

@@ -41,6 +41,11 @@ export class Source {
 
   constructor(readonly text: string, private readonly options: ReadOptions) {}
 
+  /** Variables that are not set stay as they are written. */
+  get isOnlyShown(): boolean {
+    return this.options.allowUnset === true;
+  }
+
   /** Notes a mistake at an offset of the text; null: it stands outside the file. */
   mistake(offset: number | null, message: string): void {
     this.#mistakes.push({ offset, message });

@@ -111,7 +111,17 @@ function parseServerUrl(text: string): ServerUrl {
   return { address: { kind: "tcp", host: host.toLowerCase(), port: number }, isSecure };
 }
 
-export const serverUrl: Shape<ServerUrl> = word("a URL such as http://host:8000", { type: "string", pattern: "^(https?://|unix:/)" }, parseServerUrl);
+export const serverUrl: Shape<ServerUrl> = word("a URL such as http://host:8000", { type: "string", pattern: "^(https?://|unix:/)" }, parseServerUrl, (text): ServerUrl => {
+  const { host, port, isSecure } = addressAsWritten(text);
+  return { address: { kind: "tcp", host, port }, isSecure };
+});
+
+/** Of a URL with a variable in it that is not set. */
+function addressAsWritten(text: string): { readonly host: string; readonly port: number; readonly isSecure: boolean } {
+  const [, scheme = "", host = text, port] = /^(?:(\w+):\/\/)?(.*?)(?::(\d{1,5}))?\/?$/s.exec(text) ?? [];
+  const isSecure = /^(https|wss)$/i.test(scheme);
+  return { host, port: Number(port ?? (isSecure ? 443 : 80)), isSecure };
+}
 
 const POLICIES = ["round-robin", "least-connections", "random-two", "sticky", "hash:client"] as const;
 
@@ -180,7 +190,7 @@ export function parseApiUrl(text: string): ApiUrl {
   return { host: host.toLowerCase(), port: number, isSecure };
 }
 
-export const apiUrl: Shape<ApiUrl> = word("the URL of a Kubernetes API such as wss://host:443", { type: "string", pattern: "^(wss?|https?)://" }, parseApiUrl);
+export const apiUrl: Shape<ApiUrl> = word("the URL of a Kubernetes API such as wss://host:443", { type: "string", pattern: "^(wss?|https?)://" }, parseApiUrl, addressAsWritten);
 
 /** A path with `{namespace}` and `{vmi_name}` in it. @throws Refusal */
 export function parseApiPath(text: string): string {
@@ -249,7 +259,7 @@ export const host: Shape<string> = word("a host name or IP address", { type: "st
   const bare = text.replace(/^\[(.*)\]$/, "$1");
   if (!isHost(bare)) throw new Refusal(`expected a host name or IP address, found "${excerpt(text)}"`);
   return bare.toLowerCase();
-});
+}, (text) => text);
 
 /** A port number, `path` (the route's `{port}`), or a name of `ports`. */
 export const targetPort: Shape<number | string> = word(

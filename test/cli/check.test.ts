@@ -32,6 +32,7 @@ async function run(command: Command, argv: readonly string[], env: Record<string
 }
 
 const SHIPPED = new URL("../../routes.yaml", import.meta.url).pathname;
+const SHIPPED_CONSOLES = new URL("../../consoles.yaml", import.meta.url).pathname;
 
 describe("check", () => {
   test("says that the shipped file is fine, and how much it holds", async () => {
@@ -71,6 +72,8 @@ describe("check", () => {
   test("takes a variable that is not set for a mistake, unless told otherwise", async () => {
     expect(await run(check, [SHIPPED])).toMatchObject({ code: 1, stderr: expect.stringContaining("JWT_DESKTOP_SIGNING_PUBLIC_KEY is not set") });
     expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
+    expect(await run(check, [SHIPPED_CONSOLES], { SECRET_KEY: "x" })).toMatchObject({ code: 1, stderr: `${SHIPPED_CONSOLES}:20:17: environment variable WS_REMOTE_URL is not set\n` });
+    expect(await run(check, ["--allow-unset", SHIPPED_CONSOLES])).toMatchObject({ code: 0, stderr: "" });
   });
 
   test("takes a short secret for a mistake, and does not repeat it; one that is not set cannot be measured", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { formatMistake } from "../../src/config/mistake.ts";
+import { serverUrlOf } from "../../src/service.ts";
 import { marked, mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
 
 /** A file with a service of each kind; its one route stands on line 8. */
@@ -263,6 +264,15 @@ describe("settings", () => {
   test("keep a variable that is not set when the file is only shown", () => {
     const text = "services:\n  a: { text: \"${NODE}\" }\nroutes:\n  - { path: /, service: a }\n";
     expect(settingsOf(text, { allowUnset: true }).routes[0]?.service).toMatchObject({ answer: { text: "${NODE}" } });
+  });
+
+  test("keep one in an address as well", () => {
+    const text = "services:\n  a: { url: \"https://${A}\" }\n  b: { url: \"${B}\" }\n  c: { host: \"${C}\" }\nroutes:\n"
+      + ["a", "b", "c"].map((name) => `  - { path: /${name}, service: ${name} }\n`).join("");
+    const servers = settingsOf(text, { allowUnset: true }).routes.map(({ service }) => service.kind === "fixed" && serverUrlOf(service.servers[0]!.address, service.servers[0]!.isSecure));
+    expect(servers).toEqual(["https://${A}:443", "http://${B}:80", "http://${C}:80"]);
+    expect(mistakesOf(text)).toHaveLength(3);
+    expect(mistakesOf("services: { a: { url: nonsense } }\nroutes: [{ path: /, service: a }]\n", { allowUnset: true })).toHaveLength(1);
   });
 
   test("ask for a variable that stands for more than text also then", () => {
