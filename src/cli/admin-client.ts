@@ -5,7 +5,8 @@ import type { FlagSpec } from "./args.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Io } from "./command.ts";
 
-const TIMEOUT_MS = 30_000;
+/** Longest wait for a whole answer. A change may have to look up a domain or empty a disk; what is only read is there at once. */
+const LONGEST_MS = { read: 10_000, change: 30_000 };
 
 export const ADMIN_FLAGS: readonly FlagSpec[] = [
   { name: "admin", value: "URL", default: "http://127.0.0.1:9090", help: "the admin API" },
@@ -18,7 +19,7 @@ export class AdminClient {
   readonly #token: string | null;
 
   /** @throws UsageError */
-  constructor(args: Arguments) {
+  constructor(args: Arguments, private readonly longestMs = LONGEST_MS) {
     const text = args.require("admin");
     const url = URL.parse(/^[a-z]+:\/\//i.test(text) ? text : `http://${text}`);
     if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError(`--admin: not a URL: "${text}" (such as http://127.0.0.1:9090)`);
@@ -38,20 +39,34 @@ export class AdminClient {
   }
 
   async #exchange(method: string, path: string, body?: object): Promise<{ readonly value: unknown; readonly headers: Headers }> {
-    const response = await fetch(`${this.#base}${path}`, {
-      // A proxy of the environment would get the token, and cannot reach our loopback.
-      method, redirect: "manual", proxy: false, signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    }).catch((error: Error) => {
-      throw new Error(`cannot reach the admin API at ${this.#base}: ${error.message} (is it running? choose another with --admin URL)`);
-    });
-    const value = readJson(await response.text());
+    const { response, text } = await this.#ask(method, path, body);
+    const value = readJson(text);
     if (value === undefined) throw new Error(`${this.#base} answers ${response.status}, and not as the admin API does (choose another with --admin URL)`);
     if (response.ok) return { value, headers: response.headers };
     const said = (value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`;
     throw new Error(response.status === 401 ? `${said}: give it with --admin-token FILE` : said);
   }
+
+  async #ask(method: string, path: string, body?: object): Promise<{ response: Response; text: string }> {
+    const longestMs = method === "GET" ? this.longestMs.read : this.longestMs.change;
+    try {
+      const response = await fetch(`${this.#base}${path}`, {
+        // A proxy of the environment would get the token, and cannot reach our loopback.
+        method, redirect: "manual", proxy: false, signal: AbortSignal.timeout(longestMs),
+        headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      return { response, text: await response.text() };
+    } catch (error) {
+      throw new Error(`cannot reach the admin API at ${this.#base}: ${faultOf(error as Error, longestMs)} (is it running? choose another with --admin URL)`, { cause: error });
+    }
+  }
+}
+
+/** The runtime's sentences behind its codes speak to programmers. */
+function faultOf(error: Error & { readonly code?: unknown }, longestMs: number): string {
+  if (error.name === "TimeoutError") return `no answer within ${longestMs / 1000} s`;
+  return typeof error.code === "string" ? error.code : error.message;
 }
 
 /** @throws UsageError */

@@ -144,7 +144,9 @@ describe.skipIf(!HAS_CURL)("curl", () => {
         const paths = ["/API/1", "/filer/x", "/API/%00", "/API/2", "/healthz", "/API/..%2f", "/API/3"];
         const words = paths.flatMap((path) => ["-o", "/dev/null", `https://${DESK}:${router.router.port}${path}`]);
         const { stdout } = await run([...curlWords("/healthz", protocol, "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\n"), ...words]);
-        expect(stdout.trim().split("\n")).toEqual(["200 1", "200 0", "401 0", "400 0", "200 0", "200 0", "400 0", "200 0"]);
+        // What was malformed ends its connection, where that is not shared with others.
+        const next = protocol === "--http1.1" ? "200 1" : "200 0";
+        expect(stdout.trim().split("\n")).toEqual(["200 1", "200 0", "401 0", "400 0", next, "200 0", "400 0", next]);
         expect(router.targets).toEqual(["pyos GET /API/1", "pyos GET /API/2", "pyos GET /API/3"]);
       });
     });
