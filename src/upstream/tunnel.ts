@@ -14,9 +14,6 @@ const KEEP_ALIVE_MS = 60_000;
 /** Most tunnels are over by then, and eight system calls are a tenth of what one costs. */
 const KEEP_ALIVE_AFTER_MS = 5000;
 
-/** What a client may say before there is a backend that hears it: beyond that it is not read. */
-const EARLY_BYTES = 64 * 1024;
-
 /** Between two bytes of somebody who is at work, ms. */
 const PAUSE_MS = 300;
 
@@ -158,8 +155,8 @@ export class Tunnel implements Sweepable {
   #down: Direction | null = null;
   #dial: Dial<Leg> | null = null;
   #early: Uint8Array[];
-  /** null: the client is not read any more. */
-  #earlyBytes: number | null = 0;
+  /** The client is not read until there is a backend that hears it. */
+  #isPaused = false;
   #clientIsDone = false;
   #bytesIn = 0;
   #bytesOut = 0;
@@ -187,13 +184,16 @@ export class Tunnel implements Sweepable {
     if (this.#up.isWaiting) this.sweeper.add(this);
   }
 
+  /** Most clients wait for an answer to their first bytes, and need not be stopped. */
   #keep(chunk: Uint8Array): void {
     this.#early.push(chunk);
-    // What was read before the pause took effect may come still.
-    if (this.#earlyBytes === null) return;
-    this.#earlyBytes += chunk.length;
-    if (this.#earlyBytes <= EARLY_BYTES) return;
-    this.#earlyBytes = null;
+    this.#pause();
+  }
+
+  /** What was read before it took effect may come still. */
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
     this.client.pause();
   }
 
@@ -237,7 +237,9 @@ export class Tunnel implements Sweepable {
     const backend = this.request.backends[index];
     if (backend === undefined) return this.#end("no backend could be connected to");
     const { turns } = this.request;
+    let isBegun = false;
     const begin = (): void => {
+      isBegun = true;
       Bun.connect<Leg>({ hostname: backend.address, port: backend.port, data: { tunnel: this, dial }, allowHalfOpen: true, socket: HANDLERS })
         .catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
     };
@@ -255,6 +257,8 @@ export class Tunnel implements Sweepable {
     this.#dial = dial;
     if (turns === undefined) begin();
     else turns.take(begin);
+    // Thousands may wait for their turns, and have much to say.
+    if (!isBegun) this.#pause();
   }
 
   #connected(backend: TunnelAddress, upstream: Socket<Leg>): void {
@@ -267,7 +271,7 @@ export class Tunnel implements Sweepable {
     this.#activeMs = performance.now();
     this.sweeper.add(this);
     this.request.connected?.(backend, upstream);
-    if (this.#earlyBytes === null) this.client.resume();
+    if (this.#isPaused) this.client.resume();
     for (const chunk of this.#early.splice(0)) this.clientData(chunk);
     if (this.#clientIsDone) this.#up.end();
   }

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import { Sweeper } from "../../src/lib/deadlines.ts";
+import { Turns } from "../../src/upstream/turns.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd, type TunnelRequest } from "../../src/upstream/tunnel.ts";
 import { eventually } from "../support/eventually.ts";
 import { pattern, Peer, PeerServer, sha256 } from "../support/tls-peer.ts";
@@ -422,6 +423,49 @@ describe("what breaks a tunnel", () => {
     skewMs = 61_000;
     expect((await ended()).reason).toBe("idle");
     await Promise.all([client.until(() => client.isClosed), server.until(() => server.isClosed)]);
+  });
+});
+
+describe("a tunnel that waits for its turn", () => {
+  test("dials when it comes, does not read its client meanwhile, and loses nothing of what it said", async () => {
+    const turns = new Turns(1);
+    turns.take(() => {});
+    request = { turns };
+    const client = await dial();
+    client.write(MUCH_DATA);
+    await settled(() => client.sentBytes);
+    expect(client.sentBytes).toBeLessThan(BOUND_BYTES);
+    expect([backend.peers.length, turns.size]).toEqual([0, { running: 1, waiting: 1 }]);
+    turns.leave();
+    await eventually("the backend has the connection", () => backend.peers.length, (count) => count === 1);
+    await backend.peers[0]?.until(() => backend.peers[0]?.receivedBytes === MUCH, 30_000);
+    expect([backend.peers[0]?.hash, turns.size]).toEqual([sha256(MUCH_DATA), { running: 0, waiting: 0 }]);
+  });
+
+  test("is out of the queue when its client leaves, and leaves the turn to the next one", async () => {
+    const turns = new Turns(1);
+    turns.take(() => {});
+    request = { turns };
+    const [gone, next] = [await dial(), await dial()];
+    await eventually("two wait", () => turns.size.waiting, (waiting) => waiting === 2);
+    gone.cut();
+    await eventually("one waits", () => turns.size.waiting, (waiting) => waiting === 1);
+    turns.leave();
+    next.write("here");
+    await eventually("the backend hears it", () => backend.peers[0]?.text, (text) => text === "here");
+    expect([backend.peers.length, turns.size]).toEqual([1, { running: 0, waiting: 0 }]);
+  });
+
+  test("is given up when it does not come in time", async () => {
+    const turns = new Turns(1);
+    turns.take(() => {});
+    request = { turns };
+    const client = await dial();
+    await eventually("one waits", () => turns.size.waiting, (waiting) => waiting === 1);
+    skewMs = 2500;
+    expect((await ended()).reason).toBe("no backend could be connected to");
+    await client.until(() => client.isClosed);
+    expect(turns.size).toEqual({ running: 1, waiting: 0 });
   });
 });
 
