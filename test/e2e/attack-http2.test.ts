@@ -376,7 +376,7 @@ describe.skipIf(!HAS_OPENSSL)("a body over HTTP/2", () => {
       };
       expect((await client.ended(upload([["x-trailer", "1"], ["content-length", "99"], ["x-real-ip", "6.6.6.6"]]))).status).toBe(200);
       const [request] = router.arrived as [Recorded];
-      expect([request.body, /trailer|6\.6\.6\.6|99/.test(request.text)]).toEqual(["abc", false]);
+      expect([request.body, /trailer|6\.6\.6\.6|content-length: 99/i.test(request.text)]).toEqual(["abc", false]);
       router.reset();
       expect((await client.ended(upload([[":path", "/API/smuggled"]]))).status).not.toBe(200);
       expect((await client.ended(upload([["x-trailer", "1"]], false))).status).not.toBe(200);
