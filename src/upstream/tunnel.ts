@@ -39,8 +39,10 @@ export type TunnelRequest = {
   readonly backends: readonly TunnelAddress[];
   /** For each of them, ms; waiting for a turn counts. */
   readonly connectTimeoutMs: number;
-  /** Shared with others that connect to the same; absent: at once. */
+  /** Shared with others that connect to the same; absent: at once. A turn lasts until there is a connection. */
   readonly turns?: Turns;
+  /** A turn lasts until the first byte of an answer, where what the client has said already is answered at once. */
+  readonly isAnsweredInTurn?: boolean;
   /** Without a byte in either direction for this long it is cut; ms. */
   readonly idleTimeoutMs: number;
   /**
@@ -157,6 +159,7 @@ export class Tunnel implements Sweepable {
   #early: Uint8Array[];
   /** The client is not read until there is a backend that hears it. */
   #isPaused = false;
+  #hasTurn = false;
   #clientIsDone = false;
   #bytesIn = 0;
   #bytesOut = 0;
@@ -237,14 +240,14 @@ export class Tunnel implements Sweepable {
     const backend = this.request.backends[index];
     if (backend === undefined) return this.#end("no backend could be connected to");
     const { turns } = this.request;
-    let isBegun = false;
     const begin = (): void => {
-      isBegun = true;
+      this.#hasTurn = true;
       Bun.connect<Leg>({ hostname: backend.address, port: backend.port, data: { tunnel: this, dial }, allowHalfOpen: true, socket: HANDLERS })
         .catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
     };
     const dial = new Dial<Leg>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
-      if (turns?.forget(begin) === false) turns.leave();
+      turns?.forget(begin);
+      if (error !== null || this.request.isAnsweredInTurn !== true) this.#leaveTurn();
       if (this.#ended) return socket?.terminate();
       if (error instanceof ConnectError || error instanceof ConnectTimeoutError) {
         this.request.failed?.(backend);
@@ -258,7 +261,13 @@ export class Tunnel implements Sweepable {
     if (turns === undefined) begin();
     else turns.take(begin);
     // Thousands may wait for their turns, and have much to say.
-    if (!isBegun) this.#pause();
+    if (!this.#hasTurn) this.#pause();
+  }
+
+  #leaveTurn(): void {
+    if (!this.#hasTurn) return;
+    this.#hasTurn = false;
+    this.request.turns?.leave();
   }
 
   #connected(backend: TunnelAddress, upstream: Socket<Leg>): void {
@@ -282,6 +291,7 @@ export class Tunnel implements Sweepable {
   }
 
   upstreamData(chunk: Uint8Array): void {
+    this.#leaveTurn();
     this.#count(0, chunk.length);
     if (this.#down?.push(chunk) === false) return this.#end("client closed the connection");
     if (this.#down?.isWaiting === true) this.sweeper.add(this);
@@ -358,6 +368,7 @@ export class Tunnel implements Sweepable {
   #end(reason: string | null, isInOrder = reason === null): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#leaveTurn();
     this.sweeper.delete(this);
     this.#dial?.abort();
     const upstream = this.#upstream;

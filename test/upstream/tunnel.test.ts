@@ -442,6 +442,20 @@ describe("a tunnel that waits for its turn", () => {
     expect([backend.peers[0]?.hash, turns.size]).toEqual([sha256(MUCH_DATA), { running: 0, waiting: 0 }]);
   });
 
+  test("keeps it until the first byte of an answer where one is due at once, or until its end", async () => {
+    const turns = new Turns(1);
+    request = { turns, isAnsweredInTurn: true };
+    const { server } = await pair();
+    const second = await dial();
+    await eventually("the second one waits", () => turns.size, ({ waiting }) => waiting === 1);
+    expect(turns.size).toEqual({ running: 1, waiting: 1 });
+    server.write("x");
+    await eventually("it has its turn", () => turns.size, ({ waiting }) => waiting === 0);
+    expect(turns.size).toEqual({ running: 1, waiting: 0 });
+    second.cut();
+    await eventually("nobody has one", () => turns.size, ({ running }) => running === 0);
+  });
+
   test("is out of the queue when its client leaves, and leaves the turn to the next one", async () => {
     const turns = new Turns(1);
     turns.take(() => {});
