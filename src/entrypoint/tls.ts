@@ -7,7 +7,7 @@ import type { Certificate } from "../certificate.ts";
 import { hostForUrl, plainAddress } from "../lib/address.ts";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import type { Stall } from "../limits/minimum-rate.ts";
-import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME } from "../tls/alert.ts";
+import { alertRecord, INTERNAL_ERROR, NO_APPLICATION_PROTOCOL, UNEXPECTED_MESSAGE, UNRECOGNIZED_NAME } from "../tls/alert.ts";
 import { type ClientHello, peekClientHello } from "../tls/client-hello.ts";
 import { Tunnel, type TunnelAddress, type TunnelEnd } from "../upstream/tunnel.ts";
 import { Turns } from "../upstream/turns.ts";
@@ -162,7 +162,7 @@ class TlsConnection implements FrontConnection, Sweepable {
     if (this.arrival?.awaitsHeader === true) return this.#readHeader(this.arrival, bytes, chunk.length);
     const peeked = bytes.length < this.#atLeast ? null : peekClientHello(bytes);
     switch (peeked?.kind) {
-      case "hello": return this.#route(peeked.hello, bytes);
+      case "hello": return this.#route(peeked.hello, peeked.isAligned, bytes);
       case "bad": return this.#refuse(null, peeked.reason, alertRecord(peeked.alert));
       case "not-tls": return this.#refuse(null, peeked.isHttp ? "plain HTTP on the TLS address" : "not TLS", peeked.isHttp ? PLAIN_HTTP : null);
       case "incomplete": this.#atLeast = peeked.atLeast;
@@ -180,11 +180,13 @@ class TlsConnection implements FrontConnection, Sweepable {
     if (rest !== null && rest.length > 0) this.#peek(rest);
   }
 
-  #route(hello: ClientHello, first: Buffer): void {
+  #route(hello: ClientHello, isAligned: boolean, first: Buffer): void {
     const { serverName } = hello;
     const route = this.front.options.route(serverName);
     if (route === null) return this.#refuse(serverName, serverName === null ? "no server name" : "unknown server name", alertRecord(UNRECOGNIZED_NAME));
     if (route.kind === "passthrough") this.#passThrough(serverName ?? "", route.service, route.backends, first);
+    // Our servers would refuse it, but not before all of the record has come, and it is their turn to answer at once.
+    else if (!isAligned) this.#refuse(serverName, "bytes behind the ClientHello in its record", alertRecord(UNEXPECTED_MESSAGE));
     else this.#terminate(hello, route.certificate, first);
   }
 

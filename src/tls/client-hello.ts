@@ -5,6 +5,8 @@
 // What cannot be read with certainty is "bad": a front that guessed another name than the backend reads would route one
 // user's connection to another one's service.
 
+import { UNEXPECTED_MESSAGE } from "./alert.ts";
+
 export type ClientHello = {
   /** Lower case, as it came otherwise; null when there was none. */
   readonly serverName: string | null;
@@ -15,7 +17,8 @@ export type ClientHello = {
 export type Peeked =
   /** More bytes are needed: not worth another look before there are `atLeast` in all. */
   | { readonly kind: "incomplete"; readonly atLeast: number }
-  | { readonly kind: "hello"; readonly hello: ClientHello }
+  /** `isAligned`: nothing follows it in its record (RFC 8446 section 5.1), of which all has come then */
+  | { readonly kind: "hello"; readonly hello: ClientHello; readonly isAligned: boolean }
   /** Not TLS at all. */
   | { readonly kind: "not-tls"; readonly isHttp: boolean }
   /** TLS that breaks its rules; the alert that says so (RFC 8446 section 6.2). */
@@ -33,7 +36,6 @@ const SERVER_NAME = 0;
 const HOST_NAME = 0;
 const ALPN = 16;
 
-const UNEXPECTED_MESSAGE = 10;
 const RECORD_OVERFLOW = 22;
 const ILLEGAL_PARAMETER = 47;
 const DECODE_ERROR = 50;
@@ -53,7 +55,8 @@ export function peekClientHello(bytes: Uint8Array): Peeked {
   if (length > HELLO_LIMIT_BYTES) return bad(ILLEGAL_PARAMETER, "ClientHello over 64 KiB");
   const body = handshake.take(length);
   if (typeof body !== "object") return body === "incomplete" ? incomplete(bytes, handshake) : bad(...REASONS[body]);
-  return readHello(body);
+  const hello = readHello(body);
+  return "kind" in hello ? hello : { kind: "hello", hello, isAligned: handshake.isAtRecordEnd };
 }
 
 type Fault = "not-handshake" | "empty-record" | "long-record" | "version";
@@ -72,6 +75,10 @@ class Handshake {
   #recordEnd = 0;
 
   constructor(private readonly bytes: Uint8Array) {}
+
+  get isAtRecordEnd(): boolean {
+    return this.#at === this.#recordEnd;
+  }
 
   /** The next `count` bytes. */
   take(count: number): Uint8Array | "incomplete" | Fault {
@@ -125,7 +132,7 @@ function incomplete(bytes: Uint8Array, { missing }: Handshake): Peeked {
   return { kind: "incomplete", atLeast: bytes.length + missing };
 }
 
-function readHello(body: Uint8Array): Peeked {
+function readHello(body: Uint8Array): ClientHello | Extract<Peeked, { readonly kind: "bad" }> {
   const reader = new Reader(body);
   reader.skip(2 + 32); // legacy_version, random
   reader.skip(reader.u8()); // legacy_session_id
@@ -148,7 +155,7 @@ function readHello(body: Uint8Array): Peeked {
     if (data.failed || serverName === "") return bad(DECODE_ERROR, "malformed extension");
   }
   if (reader.failed || extensions?.failed === true) return bad(DECODE_ERROR, "malformed ClientHello");
-  return { kind: "hello", hello: { serverName, protocols } };
+  return { serverName, protocols };
 }
 
 /** "" for one that no DNS name may be. */
@@ -236,6 +243,6 @@ function notTls(bytes: Uint8Array): Peeked {
   return isHttp && bytes.length < 4 ? { kind: "incomplete", atLeast: 4 } : { kind: "not-tls", isHttp };
 }
 
-function bad(alert: number, reason: string): Peeked {
+function bad(alert: number, reason: string): Extract<Peeked, { readonly kind: "bad" }> {
   return { kind: "bad", alert, reason };
 }

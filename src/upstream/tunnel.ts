@@ -14,6 +14,9 @@ const KEEP_ALIVE_MS = 60_000;
 /** Most tunnels are over by then, and eight system calls are a tenth of what one costs. */
 const KEEP_ALIVE_AFTER_MS = 5000;
 
+/** An answer that is due at once. */
+const TURN_MS = 1000;
+
 /** Between two bytes of somebody who is at work, ms. */
 const PAUSE_MS = 300;
 
@@ -160,6 +163,8 @@ export class Tunnel implements Sweepable {
   /** The client is not read until there is a backend that hears it. */
   #isPaused = false;
   #hasTurn = false;
+  /** Monotonic ms: whoever does not answer keeps nobody waiting. */
+  #turnUntilMs = Infinity;
   #clientIsDone = false;
   #bytesIn = 0;
   #bytesOut = 0;
@@ -278,6 +283,7 @@ export class Tunnel implements Sweepable {
     this.#up.back = this.#down;
     this.#down.back = this.#up;
     this.#activeMs = performance.now();
+    this.#turnUntilMs = this.#activeMs + TURN_MS;
     this.sweeper.add(this);
     this.request.connected?.(backend, upstream);
     if (this.#isPaused) this.client.resume();
@@ -321,6 +327,7 @@ export class Tunnel implements Sweepable {
   // ---- the end
 
   sweep(nowMs: number): void {
+    if (nowMs >= this.#turnUntilMs) this.#leaveTurn();
     if (!this.#isKeptAlive && nowMs - this.#startedMs >= KEEP_ALIVE_AFTER_MS) this.#keepAlive();
     if (nowMs - this.#activeMs >= this.request.idleTimeoutMs) return this.#end("idle");
     if (this.#isStalled(this.#down, nowMs)) return this.#end("client stopped reading");

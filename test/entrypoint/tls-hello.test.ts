@@ -124,6 +124,18 @@ describe.skipIf(!HAS_OPENSSL)("a connection that has not said its name", () => {
       expect(backend.peers).toEqual([]);
     });
 
+    test("a hello with more to come in its record is refused where TLS ends here, however many come: nobody waits for the rest of it", async () => {
+      gateway.certify("here.test");
+      const hello = await helloOf("here.test");
+      // The record is to have a hundred bytes more than the ClientHello, and they don't come.
+      hello.writeUInt16BE(hello.readUInt16BE(3) + 100, 3);
+      for (let round = 0; round < 20; round += 1) expect(await answer(hello)).toBe(alert(10));
+      expect(new Set(gateway.refused.map(({ reason }) => reason))).toEqual(new Set(["bytes behind the ClientHello in its record"]));
+      const socket = await connectInPieces(gateway.port, "here.test", gateway.authority.pem);
+      expect(socket.authorized).toBe(true);
+      socket.destroy();
+    });
+
     test("an answer reaches a client that is still sending", async () => {
       const client = await Peer.connect(gateway.port);
       const hello = await helloOf("unknown.test");

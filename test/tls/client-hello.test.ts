@@ -54,6 +54,14 @@ async function realHello(options: { servername?: string; ALPNProtocols?: string[
 }
 
 describe("ClientHello", () => {
+  test("of a real client ends with its record, cut anywhere; one with more in its record does not", async () => {
+    const real = await realHello({ servername: "desk.example.org" });
+    for (const bytes of [real, records(real.subarray(5), 100), Buffer.concat([real, Buffer.from([23, 3, 3, 0, 1, 0])])]) expect(peekClientHello(bytes)).toMatchObject({ kind: "hello", isAligned: true });
+    const wide = Buffer.from(real);
+    wide.writeUInt16BE(wide.readUInt16BE(3) + 1, 3);
+    for (const bytes of [wide, Buffer.concat([wide, Buffer.from([0])])]) expect(peekClientHello(bytes)).toMatchObject({ kind: "hello", isAligned: false });
+  });
+
   test("of a real client gives its server name and protocols", async () => {
     expect(helloOf(await realHello({ servername: "Desk.Example.ORG", ALPNProtocols: ["h2", "http/1.1"] })))
       .toEqual({ serverName: "desk.example.org", protocols: ["h2", "http/1.1"] });

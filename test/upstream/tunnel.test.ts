@@ -456,6 +456,17 @@ describe("a tunnel that waits for its turn", () => {
     await eventually("nobody has one", () => turns.size, ({ running }) => running === 0);
   });
 
+  test("which is not answered after a second keeps nobody waiting", async () => {
+    const turns = new Turns(1);
+    request = { turns, isAnsweredInTurn: true };
+    await pair();
+    await dial();
+    await eventually("the second one waits", () => turns.size, ({ waiting }) => waiting === 1);
+    skewMs = 1100;
+    await eventually("it has its turn", () => turns.size, ({ waiting }) => waiting === 0);
+    expect(ends).toEqual([]);
+  });
+
   test("is out of the queue when its client leaves, and leaves the turn to the next one", async () => {
     const turns = new Turns(1);
     turns.take(() => {});
