@@ -9,11 +9,6 @@ import { readProxyHeader } from "./proxy-protocol.ts";
 
 /** From the connection to its first bytes: a whole PROXY header, a whole ClientHello; as long as Bun.serve waits for a request's head. */
 export const OPENING_MS = 10_000;
-/**
- * Connections that are being brought to our own server for plain HTTP at a time. All of five thousand that came at once made one turn of the
- * event loop take half a second, and a request takes four; the queue of a listener holds 512, and who is too many tries again after a second.
- */
-export const OPENING_AT_ONCE = 16;
 
 export interface AdmissionLog {
   record(message: string, fields: Readonly<Record<string, string | number>>): void;

@@ -8,12 +8,18 @@ import type { Stall } from "../limits/minimum-rate.ts";
 import type { ListenAddress } from "../settings.ts";
 import { Tunnel, type TunnelAddress } from "../upstream/tunnel.ts";
 import { Turns } from "../upstream/turns.ts";
-import { type Admission, type Arrival, OPENING_AT_ONCE, OPENING_MS } from "./admission.ts";
+import { type Admission, type Arrival, OPENING_MS } from "./admission.ts";
 import type { AnnouncedClients } from "./announced.ts";
 import { type FrontConnection, FrontListener } from "./front-listener.ts";
 
 /** Connections that have said nothing yet. */
 const SILENT_LIMIT = 10_000;
+
+/**
+ * Connections that are being brought to our own server at a time. All of five thousand that came at once made one turn of the
+ * event loop take half a second, and a request takes four; the queue of a listener holds 512, and who is too many tries again after a second.
+ */
+const OPENING_AT_ONCE = 16;
 
 /** To our own server on this machine. */
 const CONNECT_TIMEOUT_MS = 5000;
