@@ -93,9 +93,12 @@ function quoted(text: string | null): string {
   return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
-/** Much cheaper than toFixed(). */
-function tenths(ms: number): number {
-  return Math.round(ms * 10) / 10;
+/** What is below 100 ms, as text: numbers with a fraction are dear to write. */
+const TENTHS = Array.from({ length: 1000 }, (_, count) => String(count / 10));
+
+function tenths(ms: number): string {
+  const count = Math.round(ms * 10);
+  return TENTHS[count] ?? String(count / 10);
 }
 
 /** `route-gateway; hit; ttl=9` → `hit; ttl=9`. */

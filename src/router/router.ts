@@ -23,6 +23,8 @@ export class Router {
   readonly #prefixes = new Map<string, Match>();
   /** Slashes in the longest prefix: what lies deeper in a path cannot decide. */
   readonly #prefixDepth: number;
+  /** By first segment: what lies behind its slash is all for one prefix. */
+  readonly #whole = new Map<string, Match>();
 
   constructor(readonly routes: readonly Route[]) {
     const patterns: Pattern[] = [];
@@ -36,6 +38,7 @@ export class Router {
     }
     this.#patterns = patterns.sort((a, b) => literals(b) - literals(a) || b.segments.length - a.segments.length);
     this.#prefixDepth = depth;
+    this.#findWhole();
   }
 
   /** What a server behind us may take a path for that is not written plainly; null: it has no other spelling, or one of no other route. */
@@ -46,7 +49,19 @@ export class Router {
   }
 
   match(path: string): Match | null {
-    return this.#exact.get(path) ?? this.#matchPattern(path) ?? this.#matchPrefix(path);
+    const slash = path.indexOf("/", 1);
+    const whole = slash < 0 ? undefined : this.#whole.get(path.slice(0, slash));
+    return whole ?? this.#exact.get(path) ?? this.#matchPattern(path) ?? this.#matchPrefix(path);
+  }
+
+  #findWhole(): void {
+    if (this.#patterns.some(({ segments }) => segments[0]?.kind !== "literal")) return;
+    const count = new Map<string, number>();
+    for (const { match } of this.routes) count.set(firstSegment(match.path), (count.get(firstSegment(match.path)) ?? 0) + 1);
+    for (const [path, match] of this.#prefixes) {
+      const first = firstSegment(path);
+      if (count.get(first) === 1 && path !== "/" && (path === first || path === `${first}/`)) this.#whole.set(first, match);
+    }
   }
 
   #matchPattern(path: string): Match | null {
@@ -83,6 +98,12 @@ export function parsePattern(path: string): Segment[] {
     if (name === null) return { kind: "literal", text };
     return { kind: name[2] === "*" ? "rest" : "one", name: name[1] ?? "" };
   });
+}
+
+/** `/a/b` → `/a`. */
+function firstSegment(path: string): string {
+  const slash = path.indexOf("/", 1);
+  return slash < 0 ? path : path.slice(0, slash);
 }
 
 function literals(pattern: Pattern): number {

@@ -17,7 +17,8 @@ export type FoundToken = { readonly token: string; readonly source: TokenSource 
 
 /** The first source that is present, and its token as it came (perhaps empty, perhaps garbage); null for none. */
 export function findToken(sources: readonly TokenSource[], request: TokenRequest): FoundToken | null {
-  for (const source of sources) {
+  for (let at = 0; at < sources.length; at += 1) {
+    const source = sources[at] as TokenSource;
     const token = read(source, request);
     if (token !== null) return { token, source };
   }

@@ -12,7 +12,7 @@ import {
 } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type BufferBudget, StreamedBody } from "./response-body.ts";
-import { ProtocolError, type ResponseHead, type ResponseHeadMemo } from "./response-head.ts";
+import { ProtocolError, type ResponseHead, type ResponseHeadMemo, type SeenHead } from "./response-head.ts";
 
 /** Interim answers (1xx) before the final one; more is a storm. */
 const INTERIM_LIMIT = 8;
@@ -58,6 +58,8 @@ export class HttpConnection implements Sweepable {
   #reject: Reject | null = null;
   #incoming: Buffer | null = null;
   #head: ResponseHead | null = null;
+  /** Of the last answer: the next one often begins with the same bytes. */
+  #lastHead: SeenHead | null = null;
   #interim = 0;
   #outgoing: Outgoing | null = null;
   #uploading = false;
@@ -124,7 +126,7 @@ export class HttpConnection implements Sweepable {
     const socket = this.#socket;
     if (socket === null) return;
     if (head.length > SCRATCH.length) return this.#write(Buffer.from(head, "latin1"));
-    const length = SCRATCH.write(head, 0, "latin1");
+    const length = SCRATCH.write(head, "latin1");
     const taken = socket.write(SCRATCH, 0, length);
     if (taken === length) return;
     if (taken < 0) this.#fail(new UpstreamClosedError("upstream closed the connection"));
@@ -210,14 +212,16 @@ export class HttpConnection implements Sweepable {
     this.#incoming = null;
     try {
       for (;;) {
-        const head = this.settings.heads.parse(bytes, this.#request?.method ?? "");
-        if (head === null) {
+        const seen = this.settings.heads.parse(bytes, this.#request?.method ?? "", this.#lastHead);
+        if (seen === null) {
           this.#incoming = bytes;
           return;
         }
+        this.#lastHead = seen;
+        const { head } = seen;
         if (head.status === 101) throw new ProtocolError("101 without an upgrade");
-        bytes = bytes.subarray(head.end);
         if (head.status >= 200) return this.#startBody(head, bytes);
+        bytes = bytes.subarray(head.end);
         this.#interim += 1;
         if (this.#interim > INTERIM_LIMIT) throw new ProtocolError("too many interim responses");
       }
@@ -226,13 +230,18 @@ export class HttpConnection implements Sweepable {
     }
   }
 
-  #startBody(head: ResponseHead, bytes: Buffer): void {
+  /** @param received from the head's first byte on */
+  #startBody(head: ResponseHead, received: Buffer): void {
     this.#head = head;
-    this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
     const framing = head.framing;
-    if (framing.kind === "none") return this.#finish(null, bytes.length);
+    if (framing.kind === "none") return this.#finish(null, received.length - head.end);
     if (framing.kind === "length") {
-      if (bytes.length >= framing.bytes) return this.#finish(bytes.subarray(0, framing.bytes), bytes.length - framing.bytes);
+      const surplus = received.length - head.end - framing.bytes;
+      if (surplus >= 0) return this.#finish(received.subarray(head.end, head.end + framing.bytes), surplus);
+    }
+    this.#deadlineMs = performance.now() + (this.#request?.readTimeoutMs ?? 0);
+    const bytes = received.subarray(head.end);
+    if (framing.kind === "length") {
       this.#left = framing.bytes;
       if (this.#request?.mayCollect === true && framing.bytes <= this.settings.bufferBytes && this.settings.budget.take(framing.bytes)) {
         this.#budgeted = framing.bytes;

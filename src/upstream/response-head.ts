@@ -67,25 +67,35 @@ function headEnd(bytes: Buffer): number {
 const MEMO_HEADS = 256;
 const MEMO_BYTES = 2048;
 
+/** A head with the bytes that it was parsed from, blank line included; null: they are not kept. */
+export type SeenHead = { readonly head: ResponseHead; readonly raw: Buffer | null };
+
 /**
  * Parses like {@link parseResponseHead} and remembers: services answer most requests with the same few heads, which differ
  * once a second (Date). The same value is handed out again, so what is derived from it can be kept with it.
  */
 export class ResponseHeadMemo {
-  readonly #heads = new Map<string, ResponseHead>();
+  readonly #heads = new Map<string, SeenHead>();
 
-  parse(bytes: Buffer, method: string): ResponseHead | null {
+  /** @param last head on the same connection; null for none */
+  parse(bytes: Buffer, method: string, last: SeenHead | null): SeenHead | null {
+    const isPlain = method !== "HEAD";
+    if (isPlain && last !== null && last.raw !== null && startsWith(bytes, last.raw)) return last;
     const end = headEnd(bytes);
     if (end < 0) return null;
     const text = bytes.toString("latin1", 0, end);
-    if (method === "HEAD" || end > MEMO_BYTES) return parseHeadText(text, method);
+    if (!isPlain || end > MEMO_BYTES) return { head: parseHeadText(text, method), raw: null };
     const known = this.#heads.get(text);
     if (known !== undefined) return known;
-    const head = parseHeadText(text, method);
+    const seen = { head: parseHeadText(text, method), raw: Buffer.from(bytes.subarray(0, end + 4)) };
     if (this.#heads.size >= MEMO_HEADS) this.#heads.clear();
-    this.#heads.set(text, head);
-    return head;
+    this.#heads.set(text, seen);
+    return seen;
   }
+}
+
+function startsWith(bytes: Buffer, start: Buffer): boolean {
+  return bytes.length >= start.length && start.compare(bytes, 0, start.length) === 0;
 }
 
 function parseHeadText(text: string, method: string): ResponseHead {
