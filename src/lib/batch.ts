@@ -7,6 +7,7 @@ const LIMIT = 32;
 
 export class Batch<T> {
   #items: T[] = [];
+  readonly #flushed = (): void => this.#flush();
 
   /** @param run must not throw */
   constructor(private readonly run: (item: T) => void) {}
@@ -14,7 +15,7 @@ export class Batch<T> {
   /** `run` is called with it in this turn of the event loop, in the order of `add`; perhaps before this returns. */
   add(item: T): void {
     const count = this.#items.push(item);
-    if (count === 1) setImmediate(() => this.#flush());
+    if (count === 1) setImmediate(this.#flushed);
     else if (count === LIMIT) this.#flush();
   }
 

@@ -53,6 +53,7 @@ export class Log {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #dropped = 0;
   #onIdle: (() => void) | null = null;
+  readonly #flushed = (): void => this.#flush();
 
   constructor(
     private readonly format: "json" | "pretty" = "json",
@@ -92,7 +93,7 @@ export class Log {
     }
     this.#pending += text;
     if (this.#pending.length >= FLUSH_BYTES) this.#flush();
-    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_MS);
+    else this.#timer ??= setTimeout(this.#flushed, FLUSH_MS);
   }
 
   /** Waits for what is being written, then writes the rest: before the process ends. @param limitMs for a reader that stopped */

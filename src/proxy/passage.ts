@@ -39,8 +39,16 @@ export function upstreamHead(passage: Passage, target: Target, framing: string):
 }
 
 /** The upstream's headers as they stand, or with a redirect to its own address turned back into the client's path. */
-export function locatedHeaders({ match, client }: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
-  if (!headers.some(([name]) => name === "location")) return headers;
+export function locatedHeaders(passage: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
+  return hasLocation(headers) ? headersAsSeen(passage, target, headers) : headers;
+}
+
+function hasLocation(headers: HeaderPairs): boolean {
+  for (let at = 0; at < headers.length; at += 1) if (headers[at]?.[0] === "location") return true;
+  return false;
+}
+
+function headersAsSeen({ match, client }: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
   const scheme = target.tls === null ? client.scheme : "https";
   return headers.map(([name, value]) => [name, name === "location" ? clientLocation(match, target.authority, value, scheme) : value]);
 }

@@ -22,9 +22,12 @@ export function createProbe(pool: HttpPool): ProbeServer {
     pool.exchange(server, {
       method: "GET", head, body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs: timeoutMs, mayCollect: false,
       watcher: { slow: (exchange) => { running = exchange; }, bodyBytes: () => {} },
-    }, ({ head: { status }, body }) => {
-      done({ status });
-      if (body instanceof ReadableStream) void body.cancel().catch(() => {}); // What it says does not matter, nor that it is cut.
-    }, done);
+    }, {
+      answered: ({ head: { status }, body }) => {
+        done({ status });
+        if (body instanceof ReadableStream) void body.cancel().catch(() => {}); // What it says does not matter, nor that it is cut.
+      },
+      failed: done,
+    });
   });
 }

@@ -10,6 +10,7 @@ import { Batch } from "../lib/batch.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
+import type { Encoding } from "../compression/encoding.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import { type BodyEnd, ClientGoneError, ClientStalledError, type UpstreamResponse } from "../upstream/exchange.ts";
@@ -29,13 +30,13 @@ import { countedBody, slicedBody } from "./counted-body.ts";
 import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
 import { reasonOf, stackOf, upstreamError } from "./failure.ts";
+import { type Ending, Forwarding, type Journey, type OutgoingBody } from "./forwarding.ts";
 import type { GatewayRoutes } from "./gateways.ts";
 import { requestBody } from "./request-body.ts";
-import { locatedHeaders, type Passage, upstreamHead } from "./passage.ts";
+import { locatedHeaders } from "./passage.ts";
 import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
 import type { ClientHeaders, HeaderPairs } from "./response-headers.ts";
-import { send } from "./send.ts";
 import type { Servers } from "./servers.ts";
 import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
@@ -56,9 +57,6 @@ type Deliverable = AnswerHead & {
   readonly forms?: BodyForms | undefined;
 };
 
-/** A passage on its way: with its record, and whether it becomes a session. */
-type Journey = Passage & { readonly visit: Visit; readonly isUpgrade: boolean };
-
 /** Answers that were at hand, on their way to their clients. */
 const AT_HAND = new Batch<{ readonly answer: Answer; readonly resolve: (answer: Answer) => void }>(({ answer, resolve }) => resolve(answer));
 
@@ -73,6 +71,11 @@ export class Proxy {
   /** Handshakes under way at upstreams: a drain waits for none of them, their sessions would be closed at once. */
   readonly #dials = new Set<{ abort(): void }>();
   #isCut = false;
+  readonly #ending: Ending = {
+    respond: (journey, target, answer) => this.#respond(journey, target, answer),
+    done: (visit, response) => this.#done(visit, response),
+    refuse: (visit, error) => this.#refuse(visit, error),
+  };
 
   /** @param edge null: nothing stands before the table */
   constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number,
@@ -163,8 +166,13 @@ export class Proxy {
     if (route.tokenSources.length === 0) return this.#resolve(journey, null);
     if (found === null) throw new RouteError("unauthorized", "no token");
     const identity = snapshot.tokens.identify(route.identity, found.token);
-    if (identity instanceof Promise) return this.#after(visit, identity, (proven) => this.#resolve(journey, proven));
-    return this.#resolve(journey, identity);
+    return identity instanceof Promise ? this.#resolveLater(journey, identity) : this.#resolve(journey, identity);
+  }
+
+  // Closures have methods of their own where most requests pass without: their scopes cost also those who need none.
+
+  #resolveLater(journey: Journey, identity: Promise<Identity>): Answer {
+    return this.#after(journey.visit, identity, (proven) => this.#resolve(journey, proven));
   }
 
   /** By host before by path; a challenge is answered at once. */
@@ -200,8 +208,11 @@ export class Proxy {
     if (service.kind === "console" && identity?.kind === "vm") return this.#console(journey, service, identity);
     if (service.kind !== "target" || identity?.kind !== "desktop") throw new RouteError("internal", "a service without its kind of token");
     const target = snapshot.targets.target(service, match, identity, visit);
-    if (target instanceof Promise) return this.#after(visit, target, (found) => this.#toDesktop(journey, service, found));
-    return this.#toDesktop(journey, service, target);
+    return target instanceof Promise ? this.#toDesktopLater(journey, service, target) : this.#toDesktop(journey, service, target);
+  }
+
+  #toDesktopLater(journey: Journey, service: TargetService, target: Promise<Target>): Answer {
+    return this.#after(journey.visit, target, (found) => this.#toDesktop(journey, service, found));
   }
 
   #toDesktop(journey: Journey, service: TargetService, target: Target): Answer {
@@ -238,51 +249,37 @@ export class Proxy {
     const { visit } = journey;
     visit.attempts = attempts;
     const waiting = attempts.enter(visit);
-    if (waiting !== null) return this.#after(visit, waiting, () => this.#forwardNow(journey, attempts));
-    return this.#forwardNow(journey, attempts);
+    return waiting === null ? this.#forwardNow(journey, attempts) : this.#forwardLater(journey, attempts, waiting);
+  }
+
+  #forwardLater(journey: Journey, attempts: Attempts, waiting: Promise<void>): Answer {
+    return this.#after(journey.visit, waiting, () => this.#forwardNow(journey, attempts));
   }
 
   #forwardNow(journey: Journey, attempts: Attempts): Answer {
     const { visit, request, match } = journey;
-    if (journey.isUpgrade) return this.#bridge(journey, attempts, (target) => passOnHandshake(journey, target));
+    if (journey.isUpgrade) return this.#bridgeOn(journey, attempts);
     const body = requestBody(visit.raw, request, match.route);
-    if (body.content instanceof Promise) {
-      visit.awaitBody();
-      return this.#after(visit, body.content, (bytes) => {
-        visit.bytesIn = bytes.length;
-        return this.#exchange(journey, attempts, bytes, body.framing, false);
-      });
-    }
-    return this.#exchange(journey, attempts, body.content, body.framing, body.isChunked);
+    return body.content instanceof Promise ? this.#forwardShort(journey, attempts, body.content, body.framing) : this.#exchange(journey, attempts, body as OutgoingBody);
   }
 
-  #exchange(journey: Journey, attempts: Attempts, body: Uint8Array | ReadableStream<Uint8Array> | null, framing: string, chunked: boolean): Promise<Response | undefined> {
-    const { visit, request, match, snapshot } = journey;
-    const { bodyLimitBytes, readTimeoutMs, buffering: mayCollect } = match.route;
-    visit.upstreamStartedMs = performance.now();
-    return new Promise((resolve) => {
-      const failed = (error: unknown): void => resolve(this.#refuse(visit, error));
-      try {
-        send({
-          pool: snapshot.pool, attempts, isWanted: () => !visit.raw.signal.aborted, failed,
-          request: (target) => {
-            visit.target = target.key;
-            return { method: request.method, head: upstreamHead(journey, target, framing), body, chunked, bodyLimitBytes, readTimeoutMs, mayCollect, watcher: visit };
-          },
-          answered: (target, answer) => {
-            try {
-              const response = this.#respond(journey, target, answer);
-              if (response instanceof Promise) response.then((made) => resolve(this.#done(visit, made)), failed);
-              else resolve(this.#done(visit, response));
-            } catch (error) {
-              failed(error);
-            }
-          },
-        });
-      } catch (error) {
-        failed(error);
-      }
+  #bridgeOn(journey: Journey, attempts: Attempts): Answer {
+    return this.#bridge(journey, attempts, (target) => passOnHandshake(journey, target));
+  }
+
+  /** With a body that is short enough to be read first. */
+  #forwardShort(journey: Journey, attempts: Attempts, body: Promise<Uint8Array>, framing: string): Answer {
+    const { visit } = journey;
+    visit.awaitBody();
+    return this.#after(visit, body, (content) => {
+      visit.bytesIn = content.length;
+      return this.#exchange(journey, attempts, { content, framing, isChunked: false });
     });
+  }
+
+  #exchange(journey: Journey, attempts: Attempts, body: OutgoingBody): Promise<Response | undefined> {
+    journey.visit.upstreamStartedMs = performance.now();
+    return new Forwarding(journey, attempts, body, this.#ending).answer();
   }
 
   #respond(journey: Journey, target: Target, { head, body, ended }: UpstreamResponse): Response | Promise<Response> {
@@ -342,10 +339,13 @@ export class Proxy {
     if (known !== undefined) return this.#give(visit, { ...answer, headers, contentLength: known.length, body: known });
     const compressed = compressing.bytes(body, encoding);
     if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
-    return compressed.then((bytes) => {
-      forms?.keepForm(encoding, bytes);
-      return this.#give(visit, { ...answer, headers, contentLength: bytes.length, body: bytes });
-    });
+    return this.#giveLater(visit, { ...answer, headers }, encoding, compressed);
+  }
+
+  async #giveLater(visit: Visit, answer: Deliverable, encoding: Encoding, compressed: Promise<Uint8Array>): Promise<Response> {
+    const body = await compressed;
+    answer.forms?.keepForm(encoding, body);
+    return this.#give(visit, { ...answer, contentLength: body.length, body });
   }
 
   #give(visit: Visit, { status, headers: pairs, contentLength, body, ended, forms }: Deliverable): Response {

@@ -1,12 +1,12 @@
 // One request to the first target that takes it: what failed before it was sent goes to the next one, and what can be
-// repeated as well. Callbacks rather than promises: this is the way of every request.
+// repeated as well.
 
 import type { Target } from "../target.ts";
-import { isIdempotent, type UpstreamRequest, type UpstreamResponse } from "../upstream/exchange.ts";
+import { type ExchangeReceiver, isIdempotent, type UpstreamRequest, type UpstreamResponse } from "../upstream/exchange.ts";
 import type { HttpPool } from "../upstream/http-pool.ts";
 import type { Attempts } from "./attempts.ts";
 
-export type Sending = {
+export interface Sending {
   readonly pool: HttpPool;
   readonly attempts: Attempts;
   /** Somebody still wants an answer. */
@@ -16,7 +16,7 @@ export type Sending = {
   /** One of the two is called, once. What `answered` throws is a failure of its target. */
   answered(target: Target, response: UpstreamResponse): void;
   failed(error: Error): void;
-};
+}
 
 /** @throws RouteError unavailable when there is no target at all */
 export function send(sending: Sending): void {
@@ -24,19 +24,27 @@ export function send(sending: Sending): void {
 }
 
 function attempt(sending: Sending, target: Target): void {
-  const { attempts } = sending;
   const request = sending.request(target);
-  sending.pool.exchange(target, request, (response) => {
-    attempts.answered(response.head.status);
-    sending.answered(target, response);
-  }, (error) => {
+  sending.pool.exchange(target, request, new Attempt(sending, target, request));
+}
+
+class Attempt implements ExchangeReceiver {
+  constructor(private readonly sending: Sending, private readonly target: Target, private readonly request: UpstreamRequest) {}
+
+  answered(response: UpstreamResponse): void {
+    this.sending.attempts.answered(response.head.status);
+    this.sending.answered(this.target, response);
+  }
+
+  failed(error: Error): void {
+    const { sending, request } = this;
     // A stream may have been read already; unless not a byte was sent, which `next` knows.
     const isRepeatable = isIdempotent(request.method) && !(request.body instanceof ReadableStream);
-    const next = sending.isWanted() ? attempts.next(error, isRepeatable, request.watcher) : null;
+    const next = sending.isWanted() ? sending.attempts.next(error, isRepeatable, request.watcher) : null;
     if (next instanceof Promise) void whenReady(sending, next);
     else if (next === null) sending.failed(error);
     else attempt(sending, next);
-  });
+  }
 }
 
 /** For a target that is waited for. */

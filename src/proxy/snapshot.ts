@@ -90,8 +90,12 @@ export class Snapshot {
   /** Headers that carry the token of this request, whichever of them it was read from. */
   tokenHeaders(request: ClientRequest, found: FoundToken): readonly string[] {
     const source = found.source.kind === "header" ? found.source.name.toLowerCase() : null;
-    const isIn = (name: string): boolean => name === source || request.headers[name]?.includes(found.token) === true;
-    return this.#tokenHeaderNames.some(isIn) ? this.#tokenHeaderNames.filter(isIn) : NONE;
+    let names: string[] | null = null;
+    for (let at = 0; at < this.#tokenHeaderNames.length; at += 1) {
+      const name = this.#tokenHeaderNames[at] as string;
+      if (name === source || request.headers[name]?.includes(found.token) === true) (names ??= []).push(name);
+    }
+    return names ?? NONE;
   }
 
   /** Lets go of what the next snapshot did not take over. */

@@ -33,7 +33,10 @@ export function withoutToken(query: string, { token, source }: FoundToken): stri
   if (source.kind === "query") return "";
   // Copies of it go as well, wherever the client put them.
   const hasCopy = token !== "" && query.includes(token);
-  if (source.kind !== "parameter" && !hasCopy) return query;
+  return source.kind === "parameter" || hasCopy ? withoutPairs(query, { token, source }, hasCopy) : query;
+}
+
+function withoutPairs(query: string, { token, source }: FoundToken, hasCopy: boolean): string {
   const isCopy = (pair: string): boolean => hasCopy && (pair === token || pair.endsWith(`=${token}`));
   return query.split("&").filter((pair) => !isCopy(pair) && (source.kind !== "parameter" || nameOf(pair) !== source.name)).join("&");
 }

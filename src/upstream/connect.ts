@@ -21,6 +21,12 @@ export type ConnectAddress = {
   readonly socketPath?: string | null;
 };
 
+/**
+ * Connections of equal keys serve each other's requests; over TLS only where they were checked by the same rules.
+ * @field trust tells sets of rules apart; "" or absent: there is one
+ */
+export type PooledAddress = ConnectAddress & { readonly key: string; readonly trust?: string };
+
 /** RFC 7301 section 3.1, as it goes over the wire: HTTP/1.1 is all that is spoken to upstreams. */
 const ALPN = Buffer.from("\x08http/1.1", "latin1");
 

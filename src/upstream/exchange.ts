@@ -55,6 +55,13 @@ export type UpstreamResponse = {
   readonly ended: Promise<BodyEnd> | null;
 };
 
+/** Whose exchange it is: one of the two is called, once. Methods rather than a promise or closures: this is the way of every request. */
+export interface ExchangeReceiver {
+  answered(response: UpstreamResponse): void;
+  /** With ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError. */
+  failed(error: Error): void;
+}
+
 export class ConnectError extends Error { override name = "ConnectError"; }
 export class UpstreamClosedError extends Error {
   override name = "UpstreamClosedError";

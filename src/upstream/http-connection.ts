@@ -7,8 +7,9 @@ import type { Socket } from "bun";
 import { Batch } from "../lib/batch.ts";
 import type { Sweepable } from "../lib/deadlines.ts";
 import { ChunkedDecoder, encodeChunk, encodeLastChunk } from "./chunked.ts";
+import type { PooledAddress } from "./connect.ts";
 import {
-  BodyTooLargeError, ClientGoneError, ClientStalledError, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError, UpstreamTimeoutError,
+  BodyTooLargeError, ClientGoneError, ClientStalledError, type ExchangeReceiver, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError, UpstreamTimeoutError,
 } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type BufferBudget, StreamedBody } from "./response-body.ts";
@@ -35,6 +36,8 @@ export interface ConnectionOwner {
   /** The exchange is over and the connection may carry another one. */
   idle(connection: HttpConnection): void;
   closed(connection: HttpConnection): void;
+  /** The upstream had closed the idle connection that this was sent on; it may be sent again, or its receiver told. */
+  unread(connection: HttpConnection, request: UpstreamRequest, receiver: ExchangeReceiver, error: Error): void;
 }
 
 /** Where heads become bytes; `write()` copies them into the kernel before it returns. */
@@ -42,10 +45,8 @@ const SCRATCH = Buffer.allocUnsafeSlow(64 * 1024);
 
 /** Requests without a body on their way out, and whole answers on their way back: nearly all. */
 const REQUESTS = new Batch<HttpConnection>((connection) => connection.send());
-const ANSWERS = new Batch<{ readonly resolve: Resolve; readonly response: UpstreamResponse }>(({ resolve, response }) => resolve(response));
+const ANSWERS = new Batch<{ readonly receiver: ExchangeReceiver; readonly response: UpstreamResponse }>(({ receiver, response }) => receiver.answered(response));
 
-type Resolve = (response: UpstreamResponse) => void;
-type Reject = (error: Error) => void;
 type Phase = "idle" | "head" | "collect" | "stream" | "closed";
 
 export class HttpConnection implements Sweepable {
@@ -54,8 +55,8 @@ export class HttpConnection implements Sweepable {
   #request: UpstreamRequest | null = null;
   /** Nothing of the request was sent yet. */
   #isDue = false;
-  #resolve: Resolve | null = null;
-  #reject: Reject | null = null;
+  /** null: it was answered. */
+  #receiver: ExchangeReceiver | null = null;
   #incoming: Buffer | null = null;
   #head: ResponseHead | null = null;
   /** Of the last answer: the next one often begins with the same bytes. */
@@ -79,7 +80,7 @@ export class HttpConnection implements Sweepable {
   /** Whether a byte of the current answer has arrived. */
   #answered = false;
 
-  constructor(readonly key: string, private readonly owner: ConnectionOwner, private readonly settings: ConnectionSettings) {}
+  constructor(readonly address: PooledAddress, readonly key: string, private readonly owner: ConnectionOwner, private readonly settings: ConnectionSettings) {}
 
   opened(socket: Socket<HttpConnection>): void {
     this.#socket = socket;
@@ -90,17 +91,11 @@ export class HttpConnection implements Sweepable {
     return this.#phase !== "closed" && this.#socket !== null;
   }
 
-  /** True when a failed exchange may be sent again: its connection had stood idle, and no byte of an answer came. */
-  get wasStale(): boolean {
-    return this.idleSinceMs > 0 && !this.#answered;
-  }
-
-  start(request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+  start(request: UpstreamRequest, receiver: ExchangeReceiver): void {
     const nowMs = performance.now();
     this.#phase = "head";
     this.#request = request;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#receiver = receiver;
     this.#answered = false;
     this.#interim = 0;
     this.#slowAtMs = nowMs + SLOW_AFTER_MS;
@@ -269,11 +264,10 @@ export class HttpConnection implements Sweepable {
     this.#phase = "stream";
     const body = new StreamedBody(this);
     this.#body = body;
-    const resolve = this.#resolve;
+    const receiver = this.#receiver;
     // First of all: whoever is answered may cancel the body at once, which must not be a second answer.
-    this.#resolve = null;
-    this.#reject = null;
-    resolve?.({ head: this.#head as ResponseHead, body: body.stream, ended: body.ended });
+    this.#receiver = null;
+    receiver?.answered({ head: this.#head as ResponseHead, body: body.stream, ended: body.ended });
   }
 
   #readBody(chunk: Buffer): void {
@@ -308,7 +302,7 @@ export class HttpConnection implements Sweepable {
   #finish(body: Buffer | null, surplus: number): void {
     const head = this.#head as ResponseHead;
     const streamed = this.#body;
-    const resolve = this.#resolve;
+    const receiver = this.#receiver;
     // An answer that came before the request was sent to its end is the upstream's last word on this connection: nobody
     // reads what the client still sends.
     const sent = !this.#uploading && (this.#outgoing?.pendingBytes ?? 0) === 0;
@@ -320,7 +314,7 @@ export class HttpConnection implements Sweepable {
     else this.#destroy();
     if (streamed !== null) return streamed.end();
     if (body !== null && watcher !== undefined) this.settings.budget.hold(body.length, watcher);
-    if (resolve !== null) ANSWERS.add({ resolve, response: { head, body, ended: null } });
+    if (receiver !== null) ANSWERS.add({ receiver, response: { head, body, ended: null } });
   }
 
   /** Ready for an exchange: the last one is over, or nobody wants the first one any more. */
@@ -337,8 +331,7 @@ export class HttpConnection implements Sweepable {
     this.#body = null;
     this.#decoder = null;
     this.#incoming = null;
-    this.#resolve = null;
-    this.#reject = null;
+    this.#receiver = null;
     this.#deadlineMs = Infinity;
     this.#slowAtMs = Infinity;
     if (this.#budgeted > 0) this.settings.budget.give(this.#budgeted);
@@ -350,13 +343,18 @@ export class HttpConnection implements Sweepable {
 
   #fail(error: Error): void {
     if (error instanceof UpstreamClosedError) error.isUnanswered = !this.#answered;
-    const reject = this.#reject;
+    const receiver = this.#receiver;
+    const request = this.#request;
     const body = this.#body;
     this.#request = null;
     this.#clear();
     this.#destroy();
     body?.fail(error);
-    reject?.(error);
+    if (receiver === null) return;
+    // It had stood idle, and no byte of an answer came.
+    const isUnread = error instanceof UpstreamClosedError && this.idleSinceMs > 0 && !this.#answered;
+    if (isUnread && request !== null) this.owner.unread(this, request, receiver, error);
+    else receiver.failed(error);
   }
 
   #destroy(): void {

@@ -4,10 +4,10 @@
 
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
-import { connect, type ConnectAddress } from "./connect.ts";
+import { connect, type PooledAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
 import { DialQueue } from "./dial-queue.ts";
-import { type ExchangeWatcher, isIdempotent, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError } from "./exchange.ts";
+import { type ExchangeReceiver, type ExchangeWatcher, isIdempotent, type UpstreamRequest, UpstreamClosedError } from "./exchange.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { BufferBudget } from "./response-body.ts";
 import { ResponseHeadMemo } from "./response-head.ts";
@@ -23,19 +23,10 @@ export type HttpPoolSettings = {
 };
 
 /**
- * Connections of equal keys serve each other's requests; over TLS only where they were checked by the same rules.
- * @field trust tells sets of rules apart; "" or absent: there is one
- */
-export type Address = ConnectAddress & { readonly key: string; readonly trust?: string };
-
-/**
  * A request that must not be sent twice only goes out on a connection that was in use a moment ago: upstreams close idle
  * ones after 2 s (gunicorn) or more, and a close that crosses our request could not be told from a lost answer.
  */
 const FRESH_MS = 1000;
-
-type Resolve = (response: UpstreamResponse) => void;
-type Reject = (error: Error) => void;
 
 export class HttpPool implements Sweepable {
   readonly #idle = new Map<string, HttpConnection[]>();
@@ -58,14 +49,11 @@ export class HttpPool implements Sweepable {
     };
   }
 
-  /**
-   * Sends one request; then one of the two is called, once: `resolve` with the head of the answer and its body, `reject`
-   * (callbacks rather than a promise: this is the way of every request) with ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError.
-   */
-  exchange(address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+  /** Sends one request; then its receiver is told, once: the head of the answer and its body, or why there is none. */
+  exchange(address: PooledAddress, request: UpstreamRequest, receiver: ExchangeReceiver): void {
     const connection = this.#take(poolKey(address), isIdempotent(request.method));
-    if (connection === null) this.#await(address, request, resolve, reject);
-    else this.#start(connection, address, request, resolve, reject);
+    if (connection === null) this.#await(address, request, receiver);
+    else connection.start(request, receiver);
   }
 
   /**
@@ -73,7 +61,7 @@ export class HttpPool implements Sweepable {
    * @param watcher learns how to give up
    * @throws ConnectError, ConnectTimeoutError, ClientGoneError, UpstreamClosedError when the pool was closed (as rejections)
    */
-  warm(address: Address, watcher: Pick<ExchangeWatcher, "slow"> | null = null): Promise<void> {
+  warm(address: PooledAddress, watcher: Pick<ExchangeWatcher, "slow"> | null = null): Promise<void> {
     if (this.#idle.has(poolKey(address))) return Promise.resolve();
     if (this.#closed) return Promise.reject(closedByShutdown());
     return new Promise((resolve, reject) => {
@@ -114,26 +102,19 @@ export class HttpPool implements Sweepable {
     return connection;
   }
 
-  #start(connection: HttpConnection, address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
-    connection.start(request, resolve, !isIdempotent(request.method) || request.body instanceof ReadableStream ? reject : (error) => {
-      if (error instanceof UpstreamClosedError && connection.wasStale) this.#await(address, request, resolve, reject);
-      else reject(error);
-    });
-  }
-
   /** For a connection of its own, or one that becomes free before. */
-  #await(address: Address, request: UpstreamRequest, resolve: Resolve, reject: Reject): void {
+  #await(address: PooledAddress, request: UpstreamRequest, receiver: ExchangeReceiver): void {
     // A request whose connection was cut by that is not sent again.
-    if (this.#closed) return reject(closedByShutdown());
+    if (this.#closed) return receiver.failed(closedByShutdown());
     let connection: HttpConnection | null = null;
     const waiter = this.#queue(address).wait(this.#connectDeadline(), (given) => {
       connection = given;
-      this.#start(given, address, request, resolve, reject);
-    }, reject);
+      given.start(request, receiver);
+    }, (error) => receiver.failed(error));
     request.watcher.slow({ abort: () => { if (connection === null) waiter.abort(); else connection.giveUp(request); } });
   }
 
-  #queue(address: Address): DialQueue<HttpConnection> {
+  #queue(address: PooledAddress): DialQueue<HttpConnection> {
     const known = this.#queues.get(poolKey(address));
     if (known !== undefined) return known;
     const queue: DialQueue<HttpConnection> = new DialQueue<HttpConnection>(this.sweeper, {
@@ -145,8 +126,8 @@ export class HttpPool implements Sweepable {
     return queue;
   }
 
-  #dial(address: Address, done: (error: Error | null, connection?: HttpConnection) => void): void {
-    const connection = new HttpConnection(poolKey(address), this, this.#connection);
+  #dial(address: PooledAddress, done: (error: Error | null, connection?: HttpConnection) => void): void {
+    const connection = new HttpConnection(address, poolKey(address), this, this.#connection);
     connect(address, connection, HANDLERS, new Dial<HttpConnection>(this.sweeper, this.#connectDeadline(), (error, socket) => {
       if (error !== null) return done(error);
       connection.opened(socket as Socket<HttpConnection>);
@@ -186,6 +167,11 @@ export class HttpPool implements Sweepable {
     if (idle.length === 0) this.#idle.delete(connection.key);
   }
 
+  unread({ address }: HttpConnection, request: UpstreamRequest, receiver: ExchangeReceiver, error: Error): void {
+    if (isIdempotent(request.method) && !(request.body instanceof ReadableStream)) this.#await(address, request, receiver);
+    else receiver.failed(error);
+  }
+
   sweep(nowMs: number): void {
     if (this.#open.size === 0) return this.sweeper.delete(this);
     for (const idle of this.#idle.values()) {
@@ -198,7 +184,7 @@ export class HttpPool implements Sweepable {
 }
 
 /** No allocation for plain ones, which is nearly every request. */
-function poolKey({ key, trust }: Address): string {
+function poolKey({ key, trust }: PooledAddress): string {
   return trust === undefined || trust === "" ? key : `${key} ${trust}`;
 }
 

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { Sweeper } from "../../src/lib/deadlines.ts";
 import { ClientGoneError, ConnectTimeoutError, type ExchangeWatcher, type UpstreamRequest, type UpstreamResponse } from "../../src/upstream/exchange.ts";
-import { type Address, HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
+import type { PooledAddress } from "../../src/upstream/connect.ts";
+import { HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
 import { CertificateAuthority, HAS_OPENSSL } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { ok } from "../support/http.ts";
@@ -33,19 +34,19 @@ afterEach(() => {
   pod.stop();
 });
 
-const address = (name: string): Address => ({ address: pod.address, port: pod.port(name), key: name });
+const address = (name: string): PooledAddress => ({ address: pod.address, port: pod.port(name), key: name });
 
 function request(slow: ExchangeWatcher["slow"] = () => {}, method = "GET"): UpstreamRequest {
   return { method, head: `${method} / HTTP/1.1\r\nHost: a\r\n\r\n`, body: null, chunked: false, bodyLimitBytes: 1000,
     mayCollect: true, readTimeoutMs: 60_000, watcher: { slow, bodyBytes: () => {} } };
 }
 
-function exchange(to: Address, asked: UpstreamRequest = request()): Promise<UpstreamResponse> {
-  return new Promise((resolve, reject) => pool.exchange(to, asked, resolve, reject));
+function exchange(to: PooledAddress, asked: UpstreamRequest = request()): Promise<UpstreamResponse> {
+  return new Promise((resolve, reject) => pool.exchange(to, asked, { answered: resolve, failed: reject }));
 }
 
 /** An exchange that can be given up from the beginning. */
-function leaving(to: Address): { readonly ended: Promise<string>; leave(): void; readonly calls: number } {
+function leaving(to: PooledAddress): { readonly ended: Promise<string>; leave(): void; readonly calls: number } {
   let [leave, calls] = [(): void => {}, 0];
   const ended = exchange(to, request((begun) => { calls += 1; leave = () => begun.abort(); })).then(() => "answered", (error: Error) => error.name);
   return { ended, leave: () => leave(), get calls() { return calls; } };
@@ -155,7 +156,10 @@ describe.skipIf(!HAS_OPENSSL)("requests that are reset over HTTP/2", () => {
       fetch: (raw: Request): Promise<Response> => new Promise((resolve) => {
         handled += 1;
         pool.exchange(address("a"), request((begun) => raw.signal.addEventListener("abort", () => begun.abort(), { once: true })),
-          () => resolve(new Response("ok")), (error) => { if (error instanceof ClientGoneError) givenUp += 1; resolve(new Response("failed", { status: 502 })); });
+          {
+            answered: () => resolve(new Response("ok")),
+            failed: (error) => { if (error instanceof ClientGoneError) givenUp += 1; resolve(new Response("failed", { status: 502 })); },
+          });
       }),
     };
     server = Bun.serve<undefined>(options);
@@ -221,7 +225,7 @@ describe("a target that hangs", () => {
   });
 
   test("in its TLS handshakes is connected to 256 times at a time; all are told in time, and other targets are not kept waiting", async () => {
-    const hanging: Address = { address: "127.0.0.1", port: (silent.address() as AddressInfo).port, key: "hanging", tls: { ca: null, serverName: "pod.test", skipsVerify: true } };
+    const hanging: PooledAddress = { address: "127.0.0.1", port: (silent.address() as AddressInfo).port, key: "hanging", tls: { ca: null, serverName: "pod.test", skipsVerify: true } };
     const all = Array.from({ length: 1000 }, () => exchange(hanging).then(() => null, (error: unknown) => error));
     await eventually("the connections", () => sockets.size, (count) => count === 256);
     await exchange(address("b"));

@@ -7,7 +7,8 @@ import { RouteError } from "../../src/errors.ts";
 import { NameError } from "../../src/upstream/dns.ts";
 import { ClientGoneError, ConnectError, ConnectTimeoutError, type UpstreamResponse } from "../../src/upstream/exchange.ts";
 import { type Hold, Holds, isNotThereYet } from "../../src/upstream/hold.ts";
-import { type Address, HttpPool } from "../../src/upstream/http-pool.ts";
+import type { PooledAddress } from "../../src/upstream/connect.ts";
+import { HttpPool } from "../../src/upstream/http-pool.ts";
 import { eventually } from "../support/eventually.ts";
 
 let sweeper: Sweeper;
@@ -199,11 +200,11 @@ describe("a port that begins to listen late", () => {
     return listener.port;
   }
 
-  function exchange(to: Address): Promise<UpstreamResponse> {
+  function exchange(to: PooledAddress): Promise<UpstreamResponse> {
     return new Promise((resolve, reject) => pool.exchange(to, {
       method: "GET", head: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", body: null, chunked: false, bodyLimitBytes: 0, mayCollect: true, readTimeoutMs: 2000,
       watcher: { slow: () => {}, bodyBytes: () => {} },
-    }, resolve, reject));
+    }, { answered: resolve, failed: reject }));
   }
 
   test("answers all 200 requests that came before it, after one loop that dialled once at a time; the connection of the loop is used", async () => {

@@ -25,8 +25,8 @@ beforeEach(() => {
   idle = closed = 0;
   responses = [];
   errors = [];
-  const owner = { idle: () => { idle += 1; }, closed: () => { closed += 1; } };
-  connection = new HttpConnection("upstream.test:80", owner, { writeTimeoutMs: 1000, bufferBytes: 65_536, budget: new BufferBudget(1_000_000), heads: new ResponseHeadMemo() });
+  const owner = { idle: () => { idle += 1; }, closed: () => { closed += 1; }, unread() {} };
+  connection = new HttpConnection({ address: "127.0.0.1", port: 80, key: "upstream.test:80" }, "upstream.test:80", owner, { writeTimeoutMs: 1000, bufferBytes: 65_536, budget: new BufferBudget(1_000_000), heads: new ResponseHeadMemo() });
   const socket = {
     setNoDelay() {}, pause() {}, resume() {},
     terminate() { isTerminated = true; },
@@ -42,7 +42,7 @@ const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolv
 function start(): void {
   const watcher = { slow() {}, bodyBytes() {} };
   const request = { method: "GET", head: HEAD, body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs: 1000, mayCollect: true, watcher };
-  connection.start(request as UpstreamRequest, (response) => responses.push(response), (error) => errors.push(error));
+  connection.start(request as UpstreamRequest, { answered: (response) => responses.push(response), failed: (error) => errors.push(error) });
 }
 
 test("a request is sent in the turn in which it was given, and its answer handed on in the one in which it came", async () => {

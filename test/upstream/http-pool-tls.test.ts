@@ -10,7 +10,8 @@ import type { TLSSocket } from "node:tls";
 import { Sweeper } from "../../src/lib/deadlines.ts";
 import type { TargetTls } from "../../src/target.ts";
 import { ConnectError, type UpstreamRequest, type UpstreamResponse, UpstreamClosedError } from "../../src/upstream/exchange.ts";
-import { type Address, HttpPool } from "../../src/upstream/http-pool.ts";
+import type { PooledAddress } from "../../src/upstream/connect.ts";
+import { HttpPool } from "../../src/upstream/http-pool.ts";
 import { CertificateAuthority, HAS_OPENSSL, type ServerIdentity } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { pattern, sha256 } from "../support/tls-peer.ts";
@@ -50,7 +51,7 @@ afterEach(() => {
 });
 
 const trust = (): TargetTls => ({ ca: authority.pem, serverName: "pod.test", skipsVerify: false });
-const secure = (key = "https://pod.test"): Address => ({ address: "127.0.0.1", port: (server as SecureServer).port, key, tls: trust() });
+const secure = (key = "https://pod.test"): PooledAddress => ({ address: "127.0.0.1", port: (server as SecureServer).port, key, tls: trust() });
 
 function request(parts: Partial<UpstreamRequest> = {}): UpstreamRequest {
   const method = parts.method ?? "GET";
@@ -58,8 +59,8 @@ function request(parts: Partial<UpstreamRequest> = {}): UpstreamRequest {
     mayCollect: true, readTimeoutMs: 5000, watcher: { slow: () => {}, bodyBytes: () => {} }, ...parts };
 }
 
-const exchange = (to: Address, asked: UpstreamRequest = request()): Promise<UpstreamResponse> =>
-  new Promise((resolve, reject) => pool.exchange(to, asked, resolve, reject));
+const exchange = (to: PooledAddress, asked: UpstreamRequest = request()): Promise<UpstreamResponse> =>
+  new Promise((resolve, reject) => pool.exchange(to, asked, { answered: resolve, failed: reject }));
 
 async function textOf({ body }: UpstreamResponse): Promise<string> {
   return new Response(body as ConstructorParameters<typeof Response>[0]).text();
@@ -231,7 +232,7 @@ describe("connections to a Unix socket", () => {
     let accepted = 0;
     const http = createServer((incoming, response) => { response.end(`${incoming.method} ${incoming.url}`); }).on("connection", () => { accepted += 1; });
     await new Promise<void>((resolve) => { http.listen(path, resolve); });
-    const to = (socketPath: string): Address => ({ address: "", port: 0, socketPath, key: `unix:${socketPath}` });
+    const to = (socketPath: string): PooledAddress => ({ address: "", port: 0, socketPath, key: `unix:${socketPath}` });
     try {
       for (let count = 0; count < 3; count += 1) expect(await textOf(await exchange(to(path)))).toBe("GET /");
       expect([accepted, pool.size]).toEqual([1, { open: 1, idle: 1 }]);

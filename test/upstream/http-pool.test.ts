@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Sweeper } from "../../src/lib/deadlines.ts";
 import { ClientGoneError, ConnectError, type UpstreamRequest, type UpstreamResponse,
   UpstreamTimeoutError } from "../../src/upstream/exchange.ts";
-import { type Address, HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
+import type { PooledAddress } from "../../src/upstream/connect.ts";
+import { HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
 import { ok } from "../support/http.ts";
 import { Pod } from "../support/pod.ts";
 
@@ -24,7 +25,7 @@ afterEach(() => {
   pod.stop();
 });
 
-function address(name: string): Address {
+function address(name: string): PooledAddress {
   return { address: pod.address, port: pod.port(name), key: name };
 }
 
@@ -34,8 +35,8 @@ function request(parts: Partial<UpstreamRequest> = {}): UpstreamRequest {
     mayCollect: true, readTimeoutMs: 1000, watcher: { slow: () => {}, bodyBytes: () => {} }, ...parts };
 }
 
-function exchange(pool: HttpPool, to: Address, asked: UpstreamRequest): Promise<UpstreamResponse> {
-  return new Promise((resolve, reject) => pool.exchange(to, asked, resolve, reject));
+function exchange(pool: HttpPool, to: PooledAddress, asked: UpstreamRequest): Promise<UpstreamResponse> {
+  return new Promise((resolve, reject) => pool.exchange(to, asked, { answered: resolve, failed: reject }));
 }
 
 /** Sends `counts` requests to each target at once, so that each needs a connection of its own. */
