@@ -24,9 +24,10 @@ export function makeKeys(): Keys {
 /** Started, but perhaps not listening yet. */
 export function spawnGateway(lab: Lab, command: readonly string[], keys: Keys, port: number): Gateway {
   const log = lab.path(`route-gateway-${port}.log`);
+  // In a directory of their own, as they are mounted: it is watched, and the log is written beside it all the time.
   const env = {
-    JWT_DESKTOP_SIGNING_PUBLIC_KEY: lab.write("signing.pem", keys.signingPublicKey),
-    JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: lab.write("payload.pem", keys.payloadPrivateKey),
+    JWT_DESKTOP_SIGNING_PUBLIC_KEY: lab.write("keys/signing.pem", keys.signingPublicKey),
+    JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: lab.write("keys/payload.pem", keys.payloadPrivateKey),
   };
   const words = [...command, "serve", "--http", `127.0.0.1:${port}`, "--allow-targets", "127.0.1.0/24"];
   const running = lab.spawn("route-gateway", words, { env, stdout: log });

@@ -1,10 +1,10 @@
 // The place where one scenario is measured: a scratch directory and every process started in it. Whoever opens a Lab closes
 // it, and with it ends each process by its own id, newest first, and removes the directory.
 
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { CallTable, Reply, Request } from "./calls.ts";
 
 /** Nothing that is measured here needs longer to listen or to end; then it is stuck. */
@@ -87,6 +87,7 @@ export class Lab implements AsyncDisposable {
 
   /** A file in the scratch directory. @returns its path */
   write(name: string, text: string): string {
+    mkdirSync(dirname(this.path(name)), { recursive: true });
     writeFileSync(this.path(name), text);
     return this.path(name);
   }
