@@ -7,19 +7,27 @@ import { parseDuration } from "../lib/duration.ts";
 import { UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 
+/** What consoles.yaml has where no PORT is set. */
+const CONSOLES_PORT = 5001;
+
 export const command: Command = {
   name: "healthcheck",
   summary: "ask a running router whether it answers (for containers)",
   spec: {
     flags: [
       { name: "url", value: "URL", help: "what to ask (default: /healthz on the address of HTTP_LISTEN, or on port 80)" },
+      { name: "consoles", help: "ask what `route-gateway consoles` serves: /healthz on the address of HOST and PORT, or on port 5001" },
       { name: "timeout", value: "TIME", help: "how long to wait for the answer", default: "2s" },
     ],
-    environment: [["HTTP_LISTEN", "HOST:PORT that the router listens on (without --url)"]],
-    examples: ["route-gateway healthcheck", "route-gateway healthcheck --url http://127.0.0.1:8080/healthz --timeout 500ms"],
+    environment: [
+      ["HTTP_LISTEN", "HOST:PORT that the router listens on (without --url)"],
+      ["HOST, PORT", "what `route-gateway consoles` listens on (with --consoles), 0.0.0.0 and 5001 by default"],
+    ],
+    examples: ["route-gateway healthcheck", "route-gateway healthcheck --consoles", "route-gateway healthcheck --url http://127.0.0.1:8080/healthz --timeout 500ms"],
   },
   async run(args, io) {
-    const url = args.get("url") ?? healthUrl(io.env.HTTP_LISTEN);
+    if (args.has("consoles") && args.has("url")) throw new UsageError("--consoles has an address of its own: leave --url out");
+    const url = args.get("url") ?? (args.has("consoles") ? consolesHealthUrl(io.env) : healthUrl(io.env.HTTP_LISTEN));
     if (!URL.canParse(url) || !/^https?:/.test(url)) throw new UsageError(`not a URL: "${url.replace(/^.*@/s, "...@")}" (use http://HOST:PORT/healthz)`);
     const timeoutMs = parseDuration(args.require("timeout"));
     if (timeoutMs === undefined || timeoutMs === 0) {
@@ -34,16 +42,28 @@ export const command: Command = {
  * @throws Error naming the variable
  */
 export function healthUrl(listen: string | undefined): string {
-  const { host, port } = listenAddress(listen === undefined || listen === "" ? ":80" : listen);
+  return urlOf("HTTP_LISTEN", listen === undefined || listen === "" ? ":80" : listen);
+}
+
+/**
+ * The same for `route-gateway consoles`.
+ * @throws Error naming the variables
+ */
+function consolesHealthUrl({ HOST: host = "", PORT: port = "" }: Io["env"]): string {
+  return urlOf("HOST or PORT", `${host === "" ? "" : hostForUrl(host)}:${port === "" ? CONSOLES_PORT : port}`);
+}
+
+function urlOf(variable: string, listen: string): string {
+  const { host, port } = listenAddress(variable, listen);
   const reached = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `http://${hostForUrl(reached)}:${port}/healthz`;
 }
 
-function listenAddress(text: string): ListenAddress {
+function listenAddress(variable: string, text: string): ListenAddress {
   try {
     return parseListenAddress(text);
   } catch (error) {
-    throw new Error(`environment variable HTTP_LISTEN: ${(error as Error).message}`, { cause: error });
+    throw new Error(`environment variable ${variable}: ${(error as Error).message}`, { cause: error });
   }
 }
 

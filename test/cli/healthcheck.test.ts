@@ -23,6 +23,20 @@ describe("healthcheck", () => {
     expect([code, stdout, stderr]).toEqual([0, `healthy: http://127.0.0.1:${server.port}/healthz\n`, ""]);
   });
 
+  test("--consoles asks at the address of HOST and PORT, which are those of `consoles`", async () => {
+    await using server = serve(() => new Response("OK"));
+    for (const host of ["127.0.0.1", "0.0.0.0", ""]) {
+      const { code, stdout } = await healthcheck(["--consoles"], { HOST: host, PORT: String(server.port), HTTP_LISTEN: "127.0.0.1:9" });
+      expect([code, stdout]).toEqual([0, `healthy: http://127.0.0.1:${server.port}/healthz\n`]);
+    }
+    // Nobody may listen there; what is asked is what counts.
+    const standard = await healthcheck(["--consoles"]);
+    expect(standard.stdout + standard.stderr).toContain("http://127.0.0.1:5001/healthz");
+    expect((await healthcheck(["--consoles"], { HOST: "::1", PORT: "9" })).stderr).toContain("http://[::1]:9/healthz");
+    await expect(healthcheck(["--consoles"], { PORT: "http" })).rejects.toThrow("environment variable HOST or PORT: ");
+    await expect(healthcheck(["--consoles", "--url", "http://127.0.0.1/"])).rejects.toThrow("leave --url out");
+  });
+
   test("is 1 and names the status for any other answer, redirects included", async () => {
     for (const status of [204, 301, 404, 503]) {
       await using server = serve(() => new Response(null, { status, headers: { location: "/elsewhere" } }));
