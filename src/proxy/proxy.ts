@@ -2,7 +2,7 @@
 // (no promise on the way of a cached token); everything that is refused ends in one place, with one log line.
 
 import type { Server, ServerWebSocket } from "bun";
-import type { BodyForms, CachedResponse } from "../cache/exchange.ts";
+import type { CachedResponse } from "../cache/exchange.ts";
 import type { Certificate } from "../certificate.ts";
 import { asRouteError, RouteError } from "../errors.ts";
 import type { Identity, VmIdentity } from "../identity.ts";
@@ -10,10 +10,9 @@ import { Batch } from "../lib/batch.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
-import type { Encoding } from "../compression/encoding.ts";
 import type { Target } from "../target.ts";
 import { findToken } from "../token/source.ts";
-import { type BodyEnd, ClientGoneError, ClientStalledError, type UpstreamResponse } from "../upstream/exchange.ts";
+import { ClientGoneError, type UpstreamResponse } from "../upstream/exchange.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { AccessLog } from "./access-log.ts";
@@ -25,8 +24,7 @@ import { checkPlace } from "./check-place.ts";
 import { identifyClient } from "./client.ts";
 import { closingFor } from "./closing.ts";
 import { askForConsole, consoleOf } from "./console.ts";
-import type { AnswerHead } from "./compressing.ts";
-import { countedBody, slicedBody } from "./counted-body.ts";
+import { Delivery } from "./delivery.ts";
 import type { Edge } from "./edge.ts";
 import { errorResponse } from "./error-response.ts";
 import { reasonOf, stackOf, upstreamError } from "./failure.ts";
@@ -36,7 +34,6 @@ import { requestBody } from "./request-body.ts";
 import { locatedHeaders } from "./passage.ts";
 import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
-import type { ClientHeaders, HeaderPairs } from "./response-headers.ts";
 import type { Servers } from "./servers.ts";
 import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
@@ -48,15 +45,6 @@ import { type Metering, Visit } from "./visit.ts";
 export type GatewayServer = Server<ClientLeg>;
 type Answer = Response | undefined | Promise<Response | undefined>;
 
-/** An answer, wherever it comes from, before it is made fit for this client. */
-type Deliverable = AnswerHead & {
-  readonly body: Uint8Array | ReadableStream<Uint8Array> | null;
-  /** For a streamed body: resolves when it is over, whole or cut. */
-  readonly ended: Promise<BodyEnd> | null;
-  /** What was made of the body before; absent: it is not one that comes again. */
-  readonly forms?: BodyForms | undefined;
-};
-
 /** Answers that were at hand, on their way to their clients. */
 const AT_HAND = new Batch<{ readonly answer: Answer; readonly resolve: (answer: Answer) => void }>(({ answer, resolve }) => resolve(answer));
 
@@ -64,7 +52,8 @@ export class Proxy {
   readonly sessions: Sessions;
   readonly #access: AccessLog;
   readonly #ids = new RequestIds();
-  /** Requests being served, sessions not counted: what a drain waits for. */
+  readonly #delivery: Delivery;
+  /** Requests without an answer yet. */
   #running = 0;
   #handled = 0;
   #draining = false;
@@ -80,6 +69,7 @@ export class Proxy {
   /** @param edge null: nothing stands before the table */
   constructor(private snapshot: Snapshot, private readonly log: Log, private readonly sweeper: Sweeper, private readonly idleTimeoutS: number,
     private readonly edge: Edge | null = null, private readonly gateways: GatewayRoutes | null = null, private readonly metering: Metering | null = null) {
+    this.#delivery = new Delivery(sweeper);
     this.sessions = new Sessions(snapshot.settings.websocket);
     this.#access = new AccessLog(log, snapshot.settings.logFormat);
   }
@@ -89,8 +79,9 @@ export class Proxy {
     return this.#handled;
   }
 
+  /** Requests being served, sessions not counted: what a drain waits for. */
   get running(): number {
-    return this.#running;
+    return this.#running + this.#delivery.streams;
   }
 
   /** New requests see the new configuration; those under way finish with the one they began with. */
@@ -232,7 +223,7 @@ export class Proxy {
   #builtin(journey: Journey, { answer }: BuiltinService): Answer {
     const { visit, request, match } = journey;
     if (answer.kind !== "files") return this.#after(visit, answerBuiltin(answer, match, request), (made) => this.#answer(journey, made));
-    return this.#after(visit, answerFromDirectory(answer, match, request), ({ body, ...head }) => this.#deliverWhole(journey, head, body));
+    return this.#after(visit, answerFromDirectory(answer, match, request), ({ body, ...head }) => this.#delivered(visit, this.#delivery.whole(journey, head, body)));
   }
 
   #answer({ visit }: Journey, { status, body, bytes, contentType, headers: own }: BuiltinAnswer): Response | undefined {
@@ -287,7 +278,7 @@ export class Proxy {
     visit.answered();
     const headers = locatedHeaders(journey, target, head.headers);
     if (match.route.cache) snapshot.cache?.invalidate(cacheRequest(journey), head.status, headers);
-    return this.#deliver(journey, { status: head.status, headers, contentLength: head.contentLength, body, ended });
+    return this.#delivery.answer(journey, { status: head.status, headers, contentLength: head.contentLength, body, ended });
   }
 
   // ---- cache
@@ -303,83 +294,9 @@ export class Proxy {
   }
 
   #answerCached(journey: Journey, { status, headers, contentLength, body, cacheStatus, forms }: CachedResponse): Answer {
-    journey.visit.cacheStatus = cacheStatus;
-    return this.#deliverWhole(journey, { status, headers, contentLength }, body, forms);
-  }
-
-  // ---- deliver
-
-  /** What does not come from an upstream of this request; its end is that of the request. */
-  #deliverWhole(journey: Journey, head: AnswerHead, body: Uint8Array | ReadableStream<Uint8Array> | null, forms?: BodyForms): Answer {
-    const { visit, snapshot: { pool, settings } } = journey;
-    // From a client that does not read, a large body is to be kept away, whoever has it in memory.
-    const isRoom = !(body instanceof Uint8Array) || (body.length <= settings.limits.responseBufferBytes && pool.budget.admit(body.length, visit));
-    const watched = { receiver: visit, sweeper: this.sweeper };
-    const counted = body instanceof ReadableStream ? countedBody(body, watched) : isRoom ? null : countedBody(slicedBody(body), watched);
-    const delivered = this.#deliver(journey, { ...head, body: counted?.stream ?? body as Uint8Array | null, ended: counted?.ended ?? null, forms });
-    return delivered instanceof Promise ? this.#after(visit, delivered, (response) => this.#done(visit, response)) : this.#done(visit, delivered);
-  }
-
-  #deliver(journey: Journey, answer: Deliverable): Response | Promise<Response> {
-    const { visit, request, match, snapshot: { compressing } } = journey;
-    const plan = match.route.compress ? compressing.plan(request.headers, answer) : null;
-    if (plan === null) return this.#give(visit, answer);
-    const { headers, encoding } = plan;
-    const { body } = answer;
-    if (encoding === null) return this.#give(visit, { ...answer, headers });
-    if (body === null) return this.#give(visit, { ...answer, headers, contentLength: null });
-    if (body instanceof ReadableStream) {
-      const compressed = compressing.stream(body, encoding, answer);
-      if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
-      const { stream, ended } = countedBody(compressed);
-      return this.#give(visit, { ...answer, headers, contentLength: null, body: stream, ended });
-    }
-    const { forms } = answer;
-    const known = forms?.form(encoding);
-    if (known !== undefined) return this.#give(visit, { ...answer, headers, contentLength: known.length, body: known });
-    const compressed = compressing.bytes(body, encoding);
-    if (compressed === null) return this.#give(visit, { ...answer, headers: compressing.plain(answer) });
-    return this.#giveLater(visit, { ...answer, headers }, encoding, compressed);
-  }
-
-  async #giveLater(visit: Visit, answer: Deliverable, encoding: Encoding, compressed: Promise<Uint8Array>): Promise<Response> {
-    const body = await compressed;
-    answer.forms?.keepForm(encoding, body);
-    return this.#give(visit, { ...answer, contentLength: body.length, body });
-  }
-
-  #give(visit: Visit, { status, headers: pairs, contentLength, body, ended, forms }: Deliverable): Response {
-    const { headers, isTyped } = this.#headers(visit, pairs);
-    if (body instanceof ReadableStream) {
-      this.#running += 1;
-      visit.keepClient();
-      void this.#awaitEnd(visit, status, ended);
-      return new Response(body, { status, headers });
-    }
-    // The answer to HEAD and a 304 say how long the body would be (RFC 9110 section 8.6); to a HEAD whose length nobody
-    // knows, Bun.serve would say 0 unless it is told otherwise.
-    if (body === null && status !== 204) {
-      const own = new Headers(headers);
-      if (contentLength !== null) own.set("content-length", String(contentLength));
-      else if (visit.raw.method === "HEAD") own.set("transfer-encoding", "chunked");
-      visit.finish(status, 0);
-      return new Response(null, { status, headers: own });
-    }
-    visit.finish(status, body?.length ?? 0);
-    const bytes = body as Uint8Array<ArrayBuffer> | null;
-    // Bun.serve answers ranges of a Blob by itself, which is why it is not for others.
-    const shared = isTyped && bytes !== null ? forms?.shared(bytes) ?? null : null;
-    if (shared !== null) return new Response(shared, { status, headers });
-    return new Response(isTyped || bytes === null || bytes.length === 0 ? bytes : unlabelled(bytes), { status, headers });
-  }
-
-  #headers(visit: Visit, pairs: HeaderPairs): ClientHeaders {
-    const made = visit.serviceHeaders.of(pairs, visit.requestId);
-    const cookie = visit.attempts?.cookie(visit.isSecure) ?? null;
-    if (cookie === null) return made;
-    const headers = new Headers(made.headers);
-    headers.append("set-cookie", cookie);
-    return { headers, isTyped: made.isTyped };
+    const { visit } = journey;
+    visit.cacheStatus = cacheStatus;
+    return this.#delivered(visit, this.#delivery.whole(journey, { status, headers, contentLength }, body, forms));
   }
 
   // ---- bridge
@@ -457,13 +374,12 @@ export class Proxy {
     }
   }
 
-  /** A streamed body is part of the request until its last byte. */
-  async #awaitEnd(visit: Visit, status: number, ended: Promise<BodyEnd> | null): Promise<void> {
-    const end = await ended;
-    visit.reason = end?.error?.message ?? null;
-    visit.isStalled = end?.error instanceof ClientStalledError;
-    visit.finish(status, end?.bytes ?? 0);
-    this.#running -= 1;
+  #delivered(visit: Visit, delivered: Response | Promise<Response>): Answer {
+    return delivered instanceof Promise ? this.#deliveredLater(visit, delivered) : this.#done(visit, delivered);
+  }
+
+  #deliveredLater(visit: Visit, delivered: Promise<Response>): Answer {
+    return this.#after(visit, delivered, (response) => this.#done(visit, response));
   }
 
   #done(visit: Visit, response: Response | undefined): Response | undefined {
@@ -499,19 +415,6 @@ export const websocketHandlers = {
   drain(ws: ServerWebSocket<ClientLeg>) { ws.data.clientDrained(ws); },
   close(ws: ServerWebSocket<ClientLeg>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
-
-/**
- * Bun.serve labels a typeless buffer as octet-stream, which no upstream said; a stream that is complete already is sent
- * with its length as well, and without a label.
- */
-function unlabelled(body: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    start(controller) {
-      controller.enqueue(body);
-      controller.close();
-    },
-  });
-}
 
 /** For the log: a token in the path never gets there, nor does anything else that begins as `{"` or `{ "` does in base64url. */
 function maskedPath(path: string, pathToken: string | null): string {
