@@ -1,13 +1,15 @@
 // A Bun.serve with nothing but one constant answer, in a process of its own that can be killed.
 
 import { join } from "node:path";
+import type { SitePair } from "./certificate.ts";
 import type { Lab, Running } from "./lab.ts";
 
 const PROGRAM = join(import.meta.dir, "../programs/bare-server.ts");
 
-/** On 127.0.0.1, listening. @throws Error when it cannot */
-export async function startBareServer(lab: Lab, port: number, type: string, body: string): Promise<Running> {
-  const running = lab.spawn("bare-server", [process.execPath, "--no-orphans", PROGRAM, `${port}`, type, body]);
+/** On 127.0.0.1, listening. @param pair null: plain HTTP @throws Error when it cannot */
+export async function startBareServer(lab: Lab, port: number, type: string, body: string, pair: SitePair | null = null): Promise<Running> {
+  const files = pair === null ? [] : [pair.keyFile, pair.certFile];
+  const running = lab.spawn("bare-server", [process.execPath, "--no-orphans", PROGRAM, `${port}`, type, body, ...files]);
   await running.untilListening("127.0.0.1", port);
   return running;
 }

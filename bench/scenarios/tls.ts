@@ -1,12 +1,14 @@
 // TLS ends at the proxy: small answers on kept connections, and full handshakes, one thread and the same P-256 certificate for
 // everybody, beside haproxy. Ours twice: with a certificate from files and nothing that changes, which is what is judged, and
-// with registered services, where each connection's server name is looked at first.
+// with registered services, where each connection's server name is looked at first. And a Bun.serve with a constant answer and no log:
+// what TLS costs in this runtime before anything is done with it.
 
 import { takeLines } from "../lab/access-log.ts";
+import { startBareServer } from "../lab/bare-server.ts";
 import { makeSitePair, type SitePair } from "../lab/certificate.ts";
 import { gatewayAt, startFixedTls, startRegistered, writeRegistry } from "../lab/edge-gateway.ts";
 import { haproxyMissing, startHaproxyTls } from "../lab/haproxy.ts";
-import { freeDesktopAddress, type Lab } from "../lab/lab.ts";
+import { freeDesktopAddress, freePort, type Lab } from "../lab/lab.ts";
 import { nginxMissing, startJsonPod } from "../lab/nginx.ts";
 import { opensslMissing } from "../lab/openssl.ts";
 import { cpuSeconds } from "../lab/process-stats.ts";
@@ -16,7 +18,8 @@ import { median, ratios } from "../lab/statistics.ts";
 import { runWrk, wrkMissing } from "../lab/wrk.ts";
 
 const SIZES = {
-  full: { rounds: 7, seconds: 4, warmupSeconds: 2 },
+  // Short rounds: what comes next to each other finds the same machine, also where others share it.
+  full: { rounds: 21, seconds: 1, warmupSeconds: 4 },
   quick: { rounds: 3, seconds: 2, warmupSeconds: 1 },
   tiny: { rounds: 1, seconds: 1, warmupSeconds: 1 },
 };
@@ -30,6 +33,7 @@ const BODY = JSON.stringify({ status: 200, data: "x".repeat(300 - '{"status":200
 
 const OURS = "route-gateway";
 const PEER = "haproxy";
+const CEILING = "Bun.serve alone, constant answer, no log";
 
 export const tls: Scenario = {
   name: "tls",
@@ -70,7 +74,13 @@ async function startServers(lab: Lab, command: readonly string[], report: Report
   if (noHaproxy === null) servers.push(await startHaproxyTls(lab, pair.pemFile, target, POD_PORT));
   else report.skip("TLS beside haproxy", noHaproxy);
   const root = await writeRegistry(lab, "root", [gatewayAt(HOST, target, POD_PORT)]);
-  return [...servers, await startRegistered(lab, command, { name: "route-gateway, registered", root, pair })];
+  return [...servers, await startRegistered(lab, command, { name: "route-gateway, registered", root, pair }), await startBare(lab, pair)];
+}
+
+async function startBare(lab: Lab, pair: SitePair): Promise<Server> {
+  const port = await freePort();
+  const running = await startBareServer(lab, port, "application/json", BODY, pair);
+  return { name: CEILING, pid: running.pid, port, log: null };
 }
 
 /** What was seen of one server, one entry a round. */
