@@ -13,7 +13,14 @@ import type { Visit } from "./visit.ts";
 export type Journey = Passage & { readonly visit: Visit; readonly isUpgrade: boolean };
 
 /** As it goes upstream. */
-export type OutgoingBody = { readonly content: Uint8Array | ReadableStream<Uint8Array> | null; /** Header lines. */ readonly framing: string; readonly isChunked: boolean };
+export type OutgoingBody = {
+  readonly content: Uint8Array | ReadableStream<Uint8Array> | null;
+  /** Header lines. */
+  readonly framing: string;
+  readonly isChunked: boolean;
+};
+
+type Resolve = (response: Response | undefined) => void;
 
 /** What becomes of a request for its client. */
 export interface Ending {
@@ -24,22 +31,23 @@ export interface Ending {
 
 export class Forwarding implements Sending {
   readonly pool: HttpPool;
-  #resolve: (response: Response | undefined) => void = () => {};
 
-  constructor(private readonly journey: Journey, readonly attempts: Attempts, private readonly body: OutgoingBody, private readonly ending: Ending) {
+  /** Resolves, once, with what the client gets. */
+  static answer(journey: Journey, attempts: Attempts, body: OutgoingBody, ending: Ending): Promise<Response | undefined> {
+    return new Promise((resolve) => new Forwarding(journey, attempts, body, ending, resolve).#start());
+  }
+
+  private constructor(private readonly journey: Journey, readonly attempts: Attempts, private readonly body: OutgoingBody,
+    private readonly ending: Ending, private readonly resolve: Resolve) {
     this.pool = journey.snapshot.pool;
   }
 
-  /** Resolves, once, with what the client gets. */
-  answer(): Promise<Response | undefined> {
-    return new Promise((resolve) => {
-      this.#resolve = resolve;
-      try {
-        send(this);
-      } catch (error) {
-        this.failed(error);
-      }
-    });
+  #start(): void {
+    try {
+      send(this);
+    } catch (error) {
+      this.failed(error);
+    }
   }
 
   isWanted(): boolean {
@@ -60,19 +68,19 @@ export class Forwarding implements Sending {
     try {
       const response = this.ending.respond(this.journey, target, answer);
       if (response instanceof Promise) void this.#whenMade(response);
-      else this.#resolve(this.ending.done(this.journey.visit, response));
+      else this.resolve(this.ending.done(this.journey.visit, response));
     } catch (error) {
       this.failed(error);
     }
   }
 
   failed(error: unknown): void {
-    this.#resolve(this.ending.refuse(this.journey.visit, error));
+    this.resolve(this.ending.refuse(this.journey.visit, error));
   }
 
   async #whenMade(made: Promise<Response>): Promise<void> {
     try {
-      this.#resolve(this.ending.done(this.journey.visit, await made));
+      this.resolve(this.ending.done(this.journey.visit, await made));
     } catch (error) {
       this.failed(error);
     }

@@ -44,7 +44,9 @@ export function locatedHeaders(passage: Passage, target: Target, headers: Header
 }
 
 function hasLocation(headers: HeaderPairs): boolean {
-  for (let at = 0; at < headers.length; at += 1) if (headers[at]?.[0] === "location") return true;
+  for (const header of headers) {
+    if (header[0] === "location") return true;
+  }
   return false;
 }
 

@@ -48,6 +48,7 @@ type Answer = Response | undefined | Promise<Response | undefined>;
 /** Answers that were at hand, on their way to their clients. */
 const AT_HAND = new Batch<{ readonly answer: Answer; readonly resolve: (answer: Answer) => void }>(({ answer, resolve }) => resolve(answer));
 
+/** What waits has methods of its own (#resolveLater and others): one with a closure in it makes a scope for that at each call, needed or not. */
 export class Proxy {
   readonly sessions: Sessions;
   readonly #access: AccessLog;
@@ -160,8 +161,6 @@ export class Proxy {
     return identity instanceof Promise ? this.#resolveLater(journey, identity) : this.#resolve(journey, identity);
   }
 
-  // Closures have methods of their own where most requests pass without: their scopes cost also those who need none.
-
   #resolveLater(journey: Journey, identity: Promise<Identity>): Answer {
     return this.#after(journey.visit, identity, (proven) => this.#resolve(journey, proven));
   }
@@ -250,8 +249,8 @@ export class Proxy {
   #forwardNow(journey: Journey, attempts: Attempts): Answer {
     const { visit, request, match } = journey;
     if (journey.isUpgrade) return this.#bridgeOn(journey, attempts);
-    const body = requestBody(visit.raw, request, match.route);
-    return body.content instanceof Promise ? this.#forwardShort(journey, attempts, body.content, body.framing) : this.#exchange(journey, attempts, body as OutgoingBody);
+    const { content, framing, isChunked } = requestBody(visit.raw, request, match.route);
+    return content instanceof Promise ? this.#forwardShort(journey, attempts, content, framing) : this.#exchange(journey, attempts, { content, framing, isChunked });
   }
 
   #bridgeOn(journey: Journey, attempts: Attempts): Answer {
@@ -270,7 +269,7 @@ export class Proxy {
 
   #exchange(journey: Journey, attempts: Attempts, body: OutgoingBody): Promise<Response | undefined> {
     journey.visit.upstreamStartedMs = performance.now();
-    return new Forwarding(journey, attempts, body, this.#ending).answer();
+    return Forwarding.answer(journey, attempts, body, this.#ending);
   }
 
   #respond(journey: Journey, target: Target, { head, body, ended }: UpstreamResponse): Response | Promise<Response> {

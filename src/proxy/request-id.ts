@@ -11,12 +11,12 @@ export class RequestIds {
   readonly #process = randomBytes(6).toString("hex");
   #count = 0;
   /** What the next ids begin with. */
-  #start = this.#process;
+  #start = "";
 
   next(): string {
     this.#count = (this.#count + 1) >>> 0;
     const last = this.#count & 0xff;
-    if (last === 0 || this.#start === this.#process) this.#start = this.#process + (this.#count >>> 8).toString(16).padStart(6, "0");
+    if (last === 0 || this.#start === "") this.#start = this.#process + (this.#count >>> 8).toString(16).padStart(6, "0");
     return this.#start + DIGITS[last];
   }
 

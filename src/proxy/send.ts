@@ -25,10 +25,10 @@ export function send(sending: Sending): void {
 
 function attempt(sending: Sending, target: Target): void {
   const request = sending.request(target);
-  sending.pool.exchange(target, request, new Attempt(sending, target, request));
+  sending.pool.exchange(target, request, new Exchange(sending, target, request));
 }
 
-class Attempt implements ExchangeReceiver {
+class Exchange implements ExchangeReceiver {
   constructor(private readonly sending: Sending, private readonly target: Target, private readonly request: UpstreamRequest) {}
 
   answered(response: UpstreamResponse): void {

@@ -91,8 +91,7 @@ export class Snapshot {
   tokenHeaders(request: ClientRequest, found: FoundToken): readonly string[] {
     const source = found.source.kind === "header" ? found.source.name.toLowerCase() : null;
     let names: string[] | null = null;
-    for (let at = 0; at < this.#tokenHeaderNames.length; at += 1) {
-      const name = this.#tokenHeaderNames[at] as string;
+    for (const name of this.#tokenHeaderNames) {
       if (name === source || request.headers[name]?.includes(found.token) === true) (names ??= []).push(name);
     }
     return names ?? NONE;

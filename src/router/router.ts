@@ -23,7 +23,7 @@ export class Router {
   readonly #prefixes = new Map<string, Match>();
   /** Slashes in the longest prefix: what lies deeper in a path cannot decide. */
   readonly #prefixDepth: number;
-  /** By first segment: what lies behind its slash is all for one prefix. */
+  /** By first segment, `/a`: the only rule for what begins with it and a slash, a prefix. */
   readonly #whole = new Map<string, Match>();
 
   constructor(readonly routes: readonly Route[]) {
@@ -55,11 +55,16 @@ export class Router {
   }
 
   #findWhole(): void {
+    // Such a pattern may take any first segment.
     if (this.#patterns.some(({ segments }) => segments[0]?.kind !== "literal")) return;
     const count = new Map<string, number>();
-    for (const { match } of this.routes) count.set(firstSegment(match.path), (count.get(firstSegment(match.path)) ?? 0) + 1);
+    for (const { match } of this.routes) {
+      const first = firstSegment(match.path);
+      count.set(first, (count.get(first) ?? 0) + 1);
+    }
     for (const [path, match] of this.#prefixes) {
       const first = firstSegment(path);
+      // `/` is the first segment of `//a` only.
       if (count.get(first) === 1 && path !== "/" && (path === first || path === `${first}/`)) this.#whole.set(first, match);
     }
   }

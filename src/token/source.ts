@@ -17,6 +17,7 @@ export type FoundToken = { readonly token: string; readonly source: TokenSource 
 
 /** The first source that is present, and its token as it came (perhaps empty, perhaps garbage); null for none. */
 export function findToken(sources: readonly TokenSource[], request: TokenRequest): FoundToken | null {
+  // By index: with `for … of` the just-in-time compiler leaves this at its lowest tier (seen in profiles).
   for (let at = 0; at < sources.length; at += 1) {
     const source = sources[at] as TokenSource;
     const token = read(source, request);

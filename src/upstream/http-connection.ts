@@ -80,7 +80,7 @@ export class HttpConnection implements Sweepable {
   /** Whether a byte of the current answer has arrived. */
   #answered = false;
 
-  constructor(readonly address: PooledAddress, readonly key: string, private readonly owner: ConnectionOwner, private readonly settings: ConnectionSettings) {}
+  constructor(readonly address: PooledAddress, private readonly owner: ConnectionOwner, private readonly settings: ConnectionSettings) {}
 
   opened(socket: Socket<HttpConnection>): void {
     this.#socket = socket;
@@ -212,7 +212,8 @@ export class HttpConnection implements Sweepable {
           this.#incoming = bytes;
           return;
         }
-        this.#lastHead = seen;
+        // One that cannot be found again is not worth its place in an idle connection.
+        this.#lastHead = seen.raw === null ? null : seen;
         const { head } = seen;
         if (head.status === 101) throw new ProtocolError("101 without an upgrade");
         if (head.status >= 200) return this.#startBody(head, bytes);
@@ -417,7 +418,6 @@ export class HttpConnection implements Sweepable {
 
   /** For the pool: closes an idle connection. */
   close(): void {
-    this.#request = null;
     if (this.#phase === "idle") this.#destroy();
     else this.#fail(new UpstreamClosedError("closed by shutdown"));
   }

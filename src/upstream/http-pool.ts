@@ -127,7 +127,7 @@ export class HttpPool implements Sweepable {
   }
 
   #dial(address: PooledAddress, done: (error: Error | null, connection?: HttpConnection) => void): void {
-    const connection = new HttpConnection(address, poolKey(address), this, this.#connection);
+    const connection = new HttpConnection(address, this, this.#connection);
     connect(address, connection, HANDLERS, new Dial<HttpConnection>(this.sweeper, this.#connectDeadline(), (error, socket) => {
       if (error !== null) return done(error);
       connection.opened(socket as Socket<HttpConnection>);
@@ -146,12 +146,12 @@ export class HttpPool implements Sweepable {
 
   idle(connection: HttpConnection): void {
     // Where nothing is to be kept idle, nothing is used twice.
-    if (this.#queues.size > 0 && this.settings.idleConnectionsPerTarget > 0 && this.#queues.get(connection.key)?.offer(connection) === true) return;
-    const idle = this.#idle.get(connection.key);
+    if (this.#queues.size > 0 && this.settings.idleConnectionsPerTarget > 0 && this.#queues.get(poolKey(connection.address))?.offer(connection) === true) return;
+    const idle = this.#idle.get(poolKey(connection.address));
     if (this.#retired || this.#closed || (idle?.length ?? 0) >= this.settings.idleConnectionsPerTarget || this.#idleCount >= this.settings.idleConnections) {
       return connection.close();
     }
-    if (idle === undefined) this.#idle.set(connection.key, [connection]);
+    if (idle === undefined) this.#idle.set(poolKey(connection.address), [connection]);
     else idle.push(connection);
     this.#idleCount += 1;
   }
@@ -159,12 +159,12 @@ export class HttpPool implements Sweepable {
   closed(connection: HttpConnection): void {
     this.#open.delete(connection);
     this.sweeper.delete(connection);
-    const idle = this.#idle.get(connection.key);
+    const idle = this.#idle.get(poolKey(connection.address));
     const at = idle?.indexOf(connection) ?? -1;
     if (idle === undefined || at < 0) return;
     idle.splice(at, 1);
     this.#idleCount -= 1;
-    if (idle.length === 0) this.#idle.delete(connection.key);
+    if (idle.length === 0) this.#idle.delete(poolKey(connection.address));
   }
 
   unread({ address }: HttpConnection, request: UpstreamRequest, receiver: ExchangeReceiver, error: Error): void {

@@ -142,6 +142,16 @@ describe("against a model that tries every rule", () => {
     }), { numRuns: 2000 });
   });
 
+  test("so they do beside patterns, which go before prefixes", () => {
+    const part = fc.constantFrom("a", "b", "{token}", "{port}");
+    const pattern = fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}`);
+    fc.assert(fc.property(fc.uniqueArray(path, { maxLength: 4 }), fc.uniqueArray(path, { maxLength: 2 }), pattern, path, (prefixes, exact, text, asked) => {
+      const router = new Router([...prefixes.map((p) => route("prefix", p)), ...exact.map((p) => route("exact", p)), route("pattern", text)]);
+      const isTaken = new RegExp(`^${text.replaceAll(/\{\w+\}/g, "[^/]+")}$`).test(asked);
+      expect(nameOf(router, asked)).toBe(isTaken && !exact.includes(asked) ? `pattern ${text}` : model(prefixes, exact, asked));
+    }), { numRuns: 5000 });
+  });
+
   function model(prefixes: readonly string[], exact: readonly string[], asked: string): string | null {
     if (exact.includes(asked)) return `exact ${asked}`;
     const below = (prefix: string): boolean => asked === prefix || asked.startsWith(prefix.endsWith("/") ? prefix : `${prefix}/`);

@@ -15,6 +15,7 @@ let written: string[];
 let isTerminated: boolean;
 let idle: number;
 let closed: number;
+let unread: number;
 let connection: HttpConnection;
 let responses: UpstreamResponse[];
 let errors: Error[];
@@ -22,26 +23,30 @@ let errors: Error[];
 beforeEach(() => {
   written = [];
   isTerminated = false;
-  idle = closed = 0;
+  idle = closed = unread = 0;
   responses = [];
   errors = [];
-  const owner = { idle: () => { idle += 1; }, closed: () => { closed += 1; }, unread() {} };
-  connection = new HttpConnection({ address: "127.0.0.1", port: 80, key: "upstream.test:80" }, "upstream.test:80", owner, { writeTimeoutMs: 1000, bufferBytes: 65_536, budget: new BufferBudget(1_000_000), heads: new ResponseHeadMemo() });
+  open();
+});
+
+function open(): void {
+  const owner = { idle: () => { idle += 1; }, closed: () => { closed += 1; }, unread: () => { unread += 1; } };
+  connection = new HttpConnection({ address: "127.0.0.1", port: 80, key: "upstream.test:80" }, owner, { writeTimeoutMs: 1000, bufferBytes: 65_536, budget: new BufferBudget(1_000_000), heads: new ResponseHeadMemo() });
   const socket = {
     setNoDelay() {}, pause() {}, resume() {},
     terminate() { isTerminated = true; },
     write(data: Buffer, offset: number, length: number) { written.push(data.toString("latin1", offset, offset + length)); return length; },
   };
   connection.opened(socket as unknown as Socket<HttpConnection>);
-});
+}
 
 afterEach(() => { connection.close(); });
 
 const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
 
-function start(): void {
+function start(method = "GET"): void {
   const watcher = { slow() {}, bodyBytes() {} };
-  const request = { method: "GET", head: HEAD, body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs: 1000, mayCollect: true, watcher };
+  const request = { method, head: HEAD, body: null, chunked: false, bodyLimitBytes: 0, readTimeoutMs: 1000, mayCollect: true, watcher };
   connection.start(request as UpstreamRequest, { answered: (response) => responses.push(response), failed: (error) => errors.push(error) });
 }
 
@@ -81,4 +86,52 @@ test("on a connection that carries one request after the other each is sent once
     expect([written.length, responses.length, idle]).toEqual([round, round, round]);
   }
   expect(errors).toEqual([]);
+});
+
+test("the answer to HEAD is not read by what is known of the same head after a GET, nor the other way round", async () => {
+  const head = ANSWER.subarray(0, ANSWER.indexOf("\r\n\r\n") + 4);
+  for (const [method, answer, body] of [["GET", ANSWER, "ok"], ["HEAD", head, null], ["GET", ANSWER, "ok"], ["HEAD", head, null]] as const) {
+    start(method);
+    await turn();
+    connection.received(Buffer.from(answer));
+    await turn();
+    const last = responses.at(-1)?.body as Uint8Array | null;
+    expect(last === null ? null : Buffer.from(last).toString()).toBe(body);
+  }
+  expect([responses.length, idle, errors]).toEqual([4, 4, []]);
+});
+
+test("of a connection that stood idle, what is unread may be sent again; once a byte of an answer came it may not", async () => {
+  for (const [came, expected] of [["", [1, 0]], ["HTTP/1.1 200", [1, 1]]] as const) {
+    if (!connection.isOpen) open();
+    start();
+    await turn();
+    connection.received(ANSWER);
+    await turn();
+    start();
+    await turn();
+    if (came !== "") connection.received(Buffer.from(came));
+    connection.closed(null);
+    expect([unread, errors.length]).toEqual([...expected]);
+  }
+});
+
+test("an idle connection keeps no long head alive", async () => {
+  const heads: Array<WeakRef<object>> = [];
+  const kept: HttpConnection[] = [];
+  const long = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Long: ${"x".repeat(20_000)}\r\n\r\n`);
+  for (let count = 0; count < 50; count += 1) {
+    open();
+    start();
+    connection.received(await turn().then(() => Buffer.from(long)));
+    await turn();
+    heads.push(new WeakRef(responses.pop()!.head));
+    kept.push(connection);
+  }
+  await turn();
+  Bun.gc(true);
+  // The stack may still show one or the other to the collector.
+  expect(heads.filter((head) => head.deref() !== undefined).length).toBeLessThan(10);
+  expect(kept.filter(({ isOpen }) => isOpen).length).toBe(50);
+  for (const each of kept) each.close();
 });

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { Sweeper } from "../../src/lib/deadlines.ts";
-import { ClientGoneError, ConnectError, type UpstreamRequest, type UpstreamResponse,
+import { ClientGoneError, ConnectError, UpstreamClosedError, type UpstreamRequest, type UpstreamResponse,
   UpstreamTimeoutError } from "../../src/upstream/exchange.ts";
 import type { PooledAddress } from "../../src/upstream/connect.ts";
 import { HttpPool, type HttpPoolSettings } from "../../src/upstream/http-pool.ts";
@@ -75,6 +75,19 @@ describe("idle connections", () => {
     for (const socket of pod.open) socket.end();
     await pod.until(() => pool.size.open === 0);
     expect(pool.size).toEqual({ open: 0, idle: 0 });
+  });
+
+  test("of a closed pool are cut in use, and nobody takes that for leave to send the request elsewhere", async () => {
+    const pool = new HttpPool(SETTINGS, sweeper);
+    await crowd(pool, { a: 1 });
+    const asked: string[] = [];
+    pod.answer((seen) => { asked.push(seen.method); });
+    const answer = exchange(pool, address("a"), request({ method: "PUT" })).catch((error: unknown) => error);
+    await pod.until(() => asked.length === 1);
+    pool.close();
+    const error = await answer;
+    expect(error).toBeInstanceOf(UpstreamClosedError);
+    expect((error as UpstreamClosedError).isUnanswered).toBe(false);
   });
 
   test("of a retired pool are closed at once, busy ones after their answer", async () => {
