@@ -28,6 +28,8 @@ export type CertificatesOptions = {
   readonly gateway: Settings["gateway"];
   /** Where DNS-01 challenges are answered by ourselves; null: nowhere. */
   readonly zone: DnsZone | null;
+  /** What the CA is called in CAA records, as soon as it has said so itself. */
+  caaIdentities?(names: readonly string[]): void;
   readonly log: Log;
   /** By which certificates are renewed. */
   readonly clock?: Clock | undefined;
@@ -174,11 +176,12 @@ export class Certificates {
   }
 
   #client(acme: AcmeSettings, resolver: CertificateResolver, caPem: string | null): AcmeClient {
-    const { log } = this.options;
+    const { log, caaIdentities } = this.options;
     return new AcmeClient({
       directoryUrl: acme.directoryUrl, directory: join(acme.storage, resolver), email: acme.email,
       caPem,
       keyType: acme.keyType === "rsa-2048" ? "rsa" : "ecdsa",
+      caaIdentities: (names) => { if (names.length > 0) caaIdentities?.(names); },
       cleanupFailed: (identifier, error) => log.warn("a challenge could not be taken away", { identifier, reason: error.message }),
     });
   }

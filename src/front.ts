@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { knownCaaIdentities } from "./acme/caa.ts";
 import { AdminServer } from "./admin/server.ts";
 import type { Certificate } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
@@ -78,7 +79,7 @@ export class Front {
     let dns: DnsServer | null = null;
     try {
       dns = gateway === null ? null : await openDns(gateway, settings, log);
-      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, log, clock });
+      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
       const front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;
@@ -255,10 +256,9 @@ function readToken(file: string): string {
 
 async function openDns({ dns, domain, publicAddresses }: GatewaySettings, settings: Settings, log: Log): Promise<DnsServer | null> {
   if (dns === null || domain === null) return null;
-  const ca = settings.tls?.acme?.directoryUrl ?? "";
   const server = new DnsServer({
     ...dns, zone: `_acme-challenge.${domain}`, nameserver: domain, addresses: publicAddresses,
-    caaIssuer: /\.letsencrypt\.org\//.test(ca) ? "letsencrypt.org" : null,
+    caaIssuers: knownCaaIdentities(settings.tls?.acme?.directoryUrl ?? ""),
   });
   const { port } = await server.start();
   log.info("answering DNS-01 challenges", { zone: `_acme-challenge.${domain}`, port });

@@ -3,6 +3,7 @@
 
 import type { Client } from "acme-client";
 import { type Account, AccountFile } from "./account.ts";
+import { caaIdentitiesOf } from "./caa.ts";
 import { AcmeError, asAcmeError, PROBLEM } from "./errors.ts";
 import { type ChallengeType, type IssuedCertificate, type KeyType, OrderRun } from "./order.ts";
 import type { ChallengeSolver } from "./solver.ts";
@@ -26,6 +27,8 @@ export type AcmeClientOptions = {
   readonly requestTimeoutMs?: number;
   /** For an order as a whole, propagation of DNS included. */
   readonly orderTimeoutMs?: number;
+  /** What the CA is called in CAA records, as its directory says: with every order, before its challenges; [] when it says nothing. */
+  caaIdentities?(names: readonly string[]): void;
   /** What was put somewhere for a challenge may still be there; the order does not depend on it. */
   cleanupFailed?(identifier: string, error: Error): void;
 };
@@ -98,9 +101,10 @@ export class AcmeClient {
     const transport = new Transport({ caPem, timeoutMs: requestTimeoutMs, signal });
     const client = new Client({ directoryUrl, accountKey: keyPem, ...(url === null ? {} : { accountUrl: url }) });
     // The one place through which acme-client reaches the network; its types don't show it, the tests against a CA do.
-    const { http } = client as unknown as { http: { request: Transport["request"]; maxBadNonceRetries: number } };
+    const { http } = client as unknown as { http: { request: Transport["request"]; maxBadNonceRetries: number; getDirectory(): Promise<unknown> } };
     http.request = (address, method, options) => transport.request(address, method, options);
     http.maxBadNonceRetries = BAD_NONCE_RETRIES;
+    this.options.caaIdentities?.(caaIdentitiesOf(await http.getDirectory())); // It is kept: the order does not read it again.
     return { client, transport };
   }
 }

@@ -31,8 +31,8 @@ export type DnsServerOptions = {
   readonly zone: string;
   /** The host name that the delegation names. */
   readonly nameserver: string;
-  /** The CA's name as CAA records have it, `letsencrypt.org`; null: no such record. */
-  readonly caaIssuer: string | null;
+  /** As long as `nameIssuers` says nothing else. */
+  readonly caaIssuers: readonly string[];
   /** The name server's, IP literals; told only when its name lies in the zone. */
   readonly addresses: readonly string[];
   /** Monotonic ms, for rates and deadlines. */
@@ -45,10 +45,11 @@ type Listeners = { readonly udp: udp.Socket<"buffer">; readonly tcp: TcpListener
 
 export class DnsServer {
   readonly #options: DnsServerOptions;
-  readonly #zone: Omit<Zone, "values" | "serial">;
+  readonly #zone: Omit<Zone, "values" | "serial" | "caaIssuers">;
   readonly #challenges: Challenges;
   readonly #udpLimit: RateLimit;
   readonly #tcpLimit: RateLimit;
+  #caaIssuers: readonly string[];
   #listeners: Listeners | null = null;
 
   /** @throws Error when a name or an address is none */
@@ -56,8 +57,9 @@ export class DnsServer {
     this.#options = options;
     this.#zone = {
       name: domainName("zone", options.zone), nameserver: domainName("name server", options.nameserver),
-      addresses: options.addresses.map(ipAddress), caaIssuer: options.caaIssuer === null ? null : domainName("CAA issuer", options.caaIssuer),
+      addresses: options.addresses.map(ipAddress),
     };
+    this.#caaIssuers = caaIssuers(options.caaIssuers);
     const { now = () => performance.now(), clock = Date.now } = options;
     this.#challenges = new Challenges(clock);
     this.#udpLimit = new RateLimit({ ...UDP_LIMIT, now });
@@ -86,6 +88,14 @@ export class DnsServer {
   /** Takes one present() back. */
   cleanup(value: string): void {
     this.#challenges.cleanup(value);
+  }
+
+  /**
+   * What the CA is called in CAA records, in place of what was said before; none: no such record.
+   * @throws Error when one of them is no domain name
+   */
+  nameIssuers(names: readonly string[]): void {
+    this.#caaIssuers = caaIssuers(names);
   }
 
   stop(): void {
@@ -141,7 +151,7 @@ export class DnsServer {
   }
 
   #state(): Zone {
-    return { ...this.#zone, values: this.#challenges.values, serial: this.#challenges.serial };
+    return { ...this.#zone, caaIssuers: this.#caaIssuers, values: this.#challenges.values, serial: this.#challenges.serial };
   }
 }
 
@@ -162,6 +172,10 @@ function sendAgain(socket: udp.Socket<"buffer">, reply: Buffer, port: number, ad
   } catch {
     // Port 0, a broadcast address, no route: a source that was forged, nobody waits there.
   }
+}
+
+function caaIssuers(names: readonly string[]): readonly string[] {
+  return names.map((name) => domainName("CAA issuer", name));
 }
 
 function domainName(what: string, text: string): string {

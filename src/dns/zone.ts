@@ -16,8 +16,8 @@ export type Zone = {
   readonly nameserver: string;
   /** The name server's addresses, IP literals: served when its name lies in the zone, where nobody else could. */
   readonly addresses: readonly string[];
-  /** The one CA that may issue, `letsencrypt.org`; null: no CAA record. */
-  readonly caaIssuer: string | null;
+  /** The names of the one CA that may issue, such as `letsencrypt.org`; none: no CAA record, which forbids nobody. */
+  readonly caaIssuers: readonly string[];
   /** Of the challenges that run now. */
   readonly values: readonly string[];
   /** Grows with every change. */
@@ -51,7 +51,7 @@ function apexRecords(zone: Zone, type: number): Records {
     case TYPE.TXT: return { ...NONE, answers: zone.values.map((value) => ({ type: "TXT", name, ttl: CHALLENGE_TTL_S, data: [value] })) };
     case TYPE.SOA: return only(startOfAuthority(zone, RECORD_TTL_S));
     case TYPE.NS: return { ...only({ type: "NS", name, ttl: RECORD_TTL_S, data: zone.nameserver }), additionals: glue(zone) };
-    case TYPE.CAA: return zone.caaIssuer === null ? NONE : only({ type: "CAA", name, ttl: RECORD_TTL_S, data: { flags: 0, tag: "issue", value: zone.caaIssuer } });
+    case TYPE.CAA: return { ...NONE, answers: zone.caaIssuers.map((value) => ({ type: "CAA", name, ttl: RECORD_TTL_S, data: { flags: 0, tag: "issue", value } })) };
     default: return NONE;
   }
 }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { AcmeClient } from "../../src/acme/client.ts";
+import { AcmeClient, type AcmeClientOptions } from "../../src/acme/client.ts";
 import { AcmeError, type AcmeErrorCode, readProblem } from "../../src/acme/errors.ts";
 import { HttpSolver } from "../../src/acme/http-solver.ts";
 import { CertificateAuthority, HAS_OPENSSL } from "../support/certificates.ts";
@@ -49,7 +49,7 @@ function refusing(status: number, problem: object, headers: Record<string, strin
 }
 
 /** What an order fails with. */
-async function order(to: Reply, options: { directoryUrl?: string; requestTimeoutMs?: number } = {}): Promise<AcmeError> {
+async function order(to: Reply, options: Partial<AcmeClientOptions> = {}): Promise<AcmeError> {
   reply = to;
   const client = new AcmeClient({
     directoryUrl: `https://127.0.0.1:${server.port}/dir`, directory: join(root, `client${++clients}`), email: null, caPem: authority.pem, ...options,
@@ -62,6 +62,16 @@ async function order(to: Reply, options: { directoryUrl?: string; requestTimeout
 const RATE_LIMITED = { type: "urn:ietf:params:acme:error:rateLimited", detail: "too many certificates already issued" };
 
 describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
+  test("tells what the CA is called in CAA records, before it asks for anything", async () => {
+    const asked: string[] = [];
+    const told: unknown[] = [];
+    const directory = { ...await usual("/dir").json() as object, meta: { caaIdentities: ["ca.test"] } };
+    const refusal = refusing(403, { type: "urn:ietf:params:acme:error:caa" });
+    await order((path) => (asked.push(path), path === "/dir" ? Response.json(directory) : refusal(path)), { caaIdentities: (names) => told.push([...asked], names) });
+    expect(told).toEqual([["/dir"], ["ca.test"]]);
+    expect(asked.filter((path) => path === "/dir")).toHaveLength(1);
+  });
+
   test("tells how long a CA that limits us wants to be left alone, in seconds, and does not wait for it", async () => {
     const error = await order(refusing(429, RATE_LIMITED, { "Retry-After": "3600" }));
     expect(error).toMatchObject({ code: "rate_limited", problemType: RATE_LIMITED.type, retryAfterMs: 3_600_000, holdsOthers: true });

@@ -12,7 +12,7 @@ type Dug = { readonly status: string; readonly flags: string; readonly counts: s
 
 describe.skipIf(DIG === null)("dig (needs dig, Debian: dnsutils)", () => {
   let now = 0;
-  const server = new DnsServer({ host: "", port: 0, zone: ZONE, nameserver: `ns.${ZONE}`, caaIssuer: "letsencrypt.org", addresses: ["192.0.2.1", "2001:db8::1"], now: () => now });
+  const server = new DnsServer({ host: "", port: 0, zone: ZONE, nameserver: `ns.${ZONE}`, caaIssuers: ["letsencrypt.org"], addresses: ["192.0.2.1", "2001:db8::1"], now: () => now });
   let port = 0;
 
   beforeAll(async () => {

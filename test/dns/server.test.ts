@@ -6,7 +6,7 @@ import { eventually } from "../support/eventually.ts";
 import { framed, TcpClient, UdpClient } from "./clients.ts";
 import { ednsQuery, header, query, question, read, texts, u16, ZONE } from "./wire.ts";
 
-const OPTIONS: DnsServerOptions = { host: "127.0.0.1", port: 0, zone: ZONE.name, nameserver: ZONE.nameserver, caaIssuer: "letsencrypt.org", addresses: [] };
+const OPTIONS: DnsServerOptions = { host: "127.0.0.1", port: 0, zone: ZONE.name, nameserver: ZONE.nameserver, caaIssuers: ["letsencrypt.org"], addresses: [] };
 
 const stops: Array<() => void> = [];
 afterEach(() => { for (const stop of stops.splice(0).reverse()) stop(); });
@@ -80,6 +80,18 @@ describe("challenges", () => {
   });
 });
 
+test("the CA's names may change while it is answering, and be none", async () => {
+  const { server, port } = await serve();
+  const client = await udp(port);
+  const issuers = async (): Promise<unknown[]> => read(await client.ask(query(ZONE.name, 257))).answers.map((answer) => (answer as { data?: { value?: unknown } }).data?.value);
+  expect(await issuers()).toEqual(["letsencrypt.org"]);
+  server.nameIssuers(["sectigo.com", "UserTrust.com"]);
+  expect(await issuers()).toEqual(["sectigo.com", "usertrust.com"]);
+  expect(() => server.nameIssuers(["two words"])).toThrow("the CAA issuer is not a domain name");
+  server.nameIssuers([]);
+  expect(await issuers()).toEqual([]);
+});
+
 describe("addresses", () => {
   test("all of them: IPv4 and IPv6 at once", async () => {
     const { port } = await serve({ host: "" });
@@ -121,7 +133,7 @@ describe("addresses", () => {
   test("names and addresses are checked when the server is made", () => {
     const refused: ReadonlyArray<[Partial<DnsServerOptions>, string]> = [
       [{ zone: "a..b" }, 'the zone is not a domain name: "a..b"'], [{ zone: `${"a".repeat(64)}.test` }, "the zone is not a domain name"],
-      [{ nameserver: "192.0.2.1" }, "the name server is not a domain name"], [{ caaIssuer: "two words" }, "the CAA issuer is not a domain name"],
+      [{ nameserver: "192.0.2.1" }, "the name server is not a domain name"], [{ caaIssuers: ["two words"] }, "the CAA issuer is not a domain name"],
       [{ addresses: ["192.0.2.256"] }, 'not an IP address: "192.0.2.256"'], [{ addresses: ["fe80::1%lo"] }, "not an IP address"],
     ];
     for (const [options, message] of refused) expect(() => new DnsServer({ ...OPTIONS, ...options })).toThrow(message);

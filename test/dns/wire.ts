@@ -5,7 +5,7 @@ import type { Zone } from "../../src/dns/zone.ts";
 
 export const ZONE: Zone = {
   name: "_acme-challenge.gent01.grid.example", nameserver: "gent01.grid.example", addresses: ["192.0.2.1", "2001:db8::1"],
-  caaIssuer: "letsencrypt.org", values: ["first-value"], serial: 7,
+  caaIssuers: ["letsencrypt.org"], values: ["first-value"], serial: 7,
 };
 
 export const TXT = 16;

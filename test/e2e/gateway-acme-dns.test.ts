@@ -7,6 +7,8 @@ import { Resolver } from "node:dns/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { udp } from "bun";
+import { UdpClient } from "../dns/clients.ts";
+import { query, read } from "../dns/wire.ts";
 import { eventually } from "../support/eventually.ts";
 import { backendOf, DOMAIN, makeRoot } from "../support/gateway.ts";
 import { AcmeGateway, certified, refusal, shownTo, stateOf, TestCa } from "../support/gateway-acme.ts";
@@ -87,6 +89,21 @@ describe.skipIf(!HAS_PEBBLE)("the wildcard certificate, with our own DNS server"
     ].join("\n"));
     expect(await refusal(gateway, "*.other.test")).toContain(`our DNS server answers challenges of ${DOMAIN} only`);
     expect(ca.orders).toBe(orders);
+  });
+
+  test("may be issued, in our DNS server's CAA records, by nobody in particular until the CA says what it is called, and by that CA then", async () => {
+    const naming = new NamingCa(ca, ["ca.test", "other.ca.test"]);
+    const other = await AcmeGateway.start(ca, { http: "127.0.0.1:0", domain: DOMAIN, dns: "127.0.0.1:0", acmeDirectory: naming.directoryUrl });
+    try {
+      expect(await caaIssuers(dnsPort(other))).toEqual([]);
+      await ca.up({ dnsPort: dnsPort(other) });
+      await other.set("1-one", "one", backends);
+      await certified(other, `*.${DOMAIN}`);
+      expect(await caaIssuers(dnsPort(other))).toEqual(["ca.test", "other.ca.test"]);
+    } finally {
+      await other.remove();
+      await naming.stop();
+    }
   });
 
   test("is obtained by a CA whose resolver asks over TCP", async () => {
@@ -189,6 +206,40 @@ describe.skipIf(!HAS_PEBBLE)("the wildcard certificate, with a program of the op
     expect(ca.orders).toBe(orders);
   });
 });
+
+/** Whom the CAA records of the gateway's DNS server name. */
+async function caaIssuers(port: number): Promise<unknown[]> {
+  const client = await UdpClient.open(port);
+  try {
+    return read(await client.ask(query(CHALLENGE.slice(0, -1), 257))).answers.map((answer) => (answer as { data?: { value?: unknown } }).data?.value);
+  } finally {
+    client.close();
+  }
+}
+
+/** Pebble with a directory that says what the CA is called in CAA records; pebble's own says nothing. */
+class NamingCa {
+  readonly #server: Bun.Server<undefined>;
+
+  constructor(ca: TestCa, caaIdentities: readonly string[]) {
+    const file = (name: string): string => readFileSync(join(ca.pebble.directory, name), "utf8");
+    this.#server = Bun.serve({
+      hostname: "127.0.0.1", port: 0, tls: { key: file("key.pem"), cert: file("cert.pem") },
+      fetch: async () => {
+        const directory = await (await fetch(ca.directoryUrl, { tls: { ca: ca.pebble.caPem } })).json() as { meta: object };
+        return Response.json({ ...directory, meta: { ...directory.meta, caaIdentities } });
+      },
+    });
+  }
+
+  get directoryUrl(): string {
+    return `https://127.0.0.1:${this.#server.port}/dir`;
+  }
+
+  async stop(): Promise<void> {
+    await this.#server.stop(true);
+  }
+}
 
 /** A resolver as some networks have them: whoever asks it over UDP, it asks over TCP only (RFC 7766 section 5 allows that). */
 class TcpResolver {
