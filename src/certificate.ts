@@ -1,4 +1,4 @@
-// A certificate with its key, ready to be served.
+// A certificate with its key, ready to be served; and what it can be for.
 
 export type Certificate = {
   /** Subject alternative names in lower case; wildcards as `*.example.org`. */
@@ -14,3 +14,14 @@ export type Certificate = {
   /** SHA-256 of the leaf, hex. */
   readonly fingerprint: string;
 };
+
+/** Letters, digits and hyphens, perhaps one wildcard. RFC 5280 section 4.2.1.6: host names of RFC 1123, where DNS itself has more. */
+const NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const NAME_LIMIT = 253;
+
+/** Why nobody signs a certificate for `name` (in lower case), today or later; null: it is a name that one can be had for. */
+export function certificateNameFault(name: string): string | null {
+  if (NAME.test(name) && name.length <= NAME_LIMIT) return null;
+  const reason = name.includes("_") ? ": names in certificates have no underscore (RFC 5280 section 4.2.1.6)" : "";
+  return `no certificate can ever be had for ${JSON.stringify(name)}${reason}`;
+}

@@ -108,7 +108,7 @@ export class Certificates {
     return [
       ...fixed.map(({ names, issuer, notAfterMs }) => ({ names, issuer, notAfterMs, nextRenewalMs: null, lastError: null, failures: 0 })),
       ...renewed.map(({ state: { names, issuer, notAfterMs, nextMs, error }, failures }) => ({
-        names, issuer, notAfterMs, nextRenewalMs: nextMs, failures: failures?.count ?? 0,
+        names, issuer, notAfterMs, nextRenewalMs: Number.isFinite(nextMs) ? nextMs : null, failures: failures?.count ?? 0,
         lastError: error === null || failures === undefined ? null : { message: error, atMs: failures.atMs },
       })),
     ];
@@ -129,7 +129,7 @@ export class Certificates {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
         failed: (name, error, retryMs) => {
           failures.set(name, { count: (failures.get(name)?.count ?? 0) + 1, atMs: clock.now() });
-          log.error("certificate not obtained", { name, reason: error.message, retry_s: Math.round(retryMs / 1000) });
+          log.error("certificate not obtained", { name, reason: error.message, ...(retryMs === null ? {} : { retry_s: Math.round(retryMs / 1000) }) });
         },
         problem: ({ path, reason }) => log.error("certificate store", { path, reason }),
       },

@@ -14,7 +14,7 @@ export type CertificateState = {
   readonly issuer: string | null;
   /** Unix time in ms, as the others. */
   readonly notAfterMs: number | null;
-  /** null: it is not renewed (a file), or its time is not known yet. */
+  /** null: it is not asked for (a file, or a name that no certificate can be had for). */
   readonly nextRenewalMs: number | null;
   /** Of the last attempt; null when that went well. */
   readonly lastError: { readonly message: string; readonly atMs: number } | null;

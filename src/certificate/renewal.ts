@@ -5,7 +5,7 @@
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
 // one name there is a growing pause, whatever is registered and deleted meanwhile.
 
-import type { Certificate } from "../certificate.ts";
+import { type Certificate, certificateNameFault } from "../certificate.ts";
 import type { CertificateSet } from "./certificate-set.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
 import { isEarly, type RandomNumber, renewalTime, retryPause, successPause } from "./schedule.ts";
@@ -32,8 +32,8 @@ export interface Clock {
 
 export interface RenewalEvents {
   issued(name: string, certificate: Certificate): void;
-  /** @param retryMs until the next attempt */
-  failed(name: string, error: Error, retryMs: number): void;
+  /** @param retryMs until the next attempt; null: there is none, because no certificate can ever be had for this name */
+  failed(name: string, error: Error, retryMs: number | null): void;
   /** A file of the store that cannot be used. */
   problem(problem: StoreProblem): void;
 }
@@ -57,7 +57,7 @@ export type CertificateState = {
   readonly notAfterMs: number | null;
   readonly fingerprint: string | null;
   readonly isRunning: boolean;
-  /** When it is asked for the next time; in the past when it waits for its turn. */
+  /** When it is asked for the next time; in the past when it waits for its turn; `Infinity`: never. */
   readonly nextMs: number;
   /** Failures since the last success. */
   readonly failures: number;
@@ -137,8 +137,17 @@ export class Renewal {
     const entry = known ?? { name, isWanted: true, certificate: null, nextMs: this.#clock.now(), failures: 0, error: null, running: null };
     entry.isWanted = true;
     this.#entries.set(name, entry);
+    const fault = certificateNameFault(name);
+    if (fault !== null) return this.#refuse(entry, new CertificateError(fault));
     const kept = this.#loaded?.get(name);
     if (kept !== undefined) this.#take(entry, kept);
+  }
+
+  /** It may be registered all the same: its TLS may come from elsewhere. */
+  #refuse(entry: Entry, error: CertificateError): void {
+    entry.nextMs = Number.POSITIVE_INFINITY;
+    entry.error = error.message;
+    this.options.events.failed(entry.name, error, null);
   }
 
   /** What was issued stays in the store: a name that comes back is not asked for again. */

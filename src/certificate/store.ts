@@ -3,14 +3,11 @@
 
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Certificate } from "../certificate.ts";
+import { type Certificate, certificateNameFault } from "../certificate.ts";
 import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
 import { withLock } from "./lock.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
 
-/** What a certificate can be asked for, and what can be a file's name: letters, digits and hyphens (RFC 1123), perhaps one wildcard. */
-const NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const NAME_LIMIT = 253;
 /** `*` would be expanded by every shell that comes near; no name contains this. */
 const WILDCARD = "+";
 const EXTENSION = ".pem";
@@ -27,7 +24,8 @@ export class CertificateStore {
 
   /** @throws CertificateError for what cannot be the name of a certificate */
   pathOf(name: string): string {
-    if (!NAME.test(name) || name.length > NAME_LIMIT) throw new CertificateError(`no certificate can be had for ${JSON.stringify(name)}`);
+    const fault = certificateNameFault(name); // What is a name of a certificate is also one of a file.
+    if (fault !== null) throw new CertificateError(fault);
     return join(this.directory, `${name.replace("*", WILDCARD)}${EXTENSION}`);
   }
 

@@ -7,7 +7,7 @@ import {
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
-  allowedTarget, apiPath, apiUrl, brokerUrl, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, policy, port, rate,
+  allowedTarget, apiPath, apiUrl, brokerUrl, certificateName, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, policy, port, rate,
   requestPath, routePath, secret, serverUrl, size, statusRange, targetPort, tokenSource, upstreamPath,
 } from "./values.ts";
 
@@ -61,7 +61,7 @@ const tls = object({
     certFile: required(FILE_TO_READ, "PEM file with the certificate and its chain; followed while it is renewed"),
     keyFile: required(FILE_TO_READ, "PEM file with its key"),
   })), [], "certificates from files"),
-  names: withDefault(list(dnsName), [], "names that certificates are obtained for, from acme or the local authority"),
+  names: withDefault(list(certificateName), [], "names that certificates are obtained for, from acme or the local authority"),
   default: optional(dnsName, "whose certificate a client gets that asks for an unknown name, or for none; without it such a client is refused"),
   acme: optional(acme, "certificates from an authority such as Let's Encrypt"),
   localAuthority: optional(DIRECTORY, "directory of a certificate authority of our own, for trying things out"),

@@ -2,6 +2,7 @@
 // each refusal quotes the text and says what would have been right.
 
 import { isIP } from "node:net";
+import { certificateNameFault } from "../certificate.ts";
 import { isCidr } from "../lib/address.ts";
 import { excerpt } from "../lib/excerpt.ts";
 import { formatDuration, parseDuration } from "../lib/duration.ts";
@@ -235,11 +236,21 @@ export const ipAddress: Shape<string> = word("an IP address", { type: "string" }
 const DNS_NAME = "^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\\.)+[A-Za-z0-9-]{2,63}$";
 
 /** A domain name as certificates have it, without a trailing dot. */
-export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string", pattern: DNS_NAME }, (text) => {
+export const dnsName: Shape<string> = word("a domain name such as desk.example.org", { type: "string", pattern: DNS_NAME }, parseDnsName);
+
+function parseDnsName(text: string): string {
   if (text.length > 253 || !new RegExp(DNS_NAME).test(text) || isIP(text) !== 0) {
     throw new Refusal(`expected a domain name such as desk.example.org, found "${excerpt(text)}"`);
   }
   return text.toLowerCase();
+}
+
+/** A domain name that a certificate can be had for. */
+export const certificateName: Shape<string> = word(dnsName.expects, { type: "string", pattern: DNS_NAME.replaceAll("_", "") }, (text) => {
+  const name = parseDnsName(text);
+  const fault = certificateNameFault(name);
+  if (fault !== null) throw new Refusal(fault);
+  return name;
 });
 
 export const httpsUrl: Shape<string> = word("an https URL", { type: "string", pattern: "^https://" }, (text) => {

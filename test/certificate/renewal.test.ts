@@ -18,7 +18,7 @@ let clock: FakeClock;
 let store: CertificateStore;
 let set: CertificateSet;
 let asked: string[];
-let failures: Array<{ name: string; message: string; retryMs: number }>;
+let failures: Array<{ name: string; message: string; retryMs: number | null }>;
 let problems: string[];
 let started: Renewal[];
 /** What the CA does in place of signing. */
@@ -288,11 +288,20 @@ describe("Renewal", () => {
     expect(failures[1]?.message).toBe("the key belongs to another certificate");
   });
 
-  test("asks no CA for what cannot be a name", async () => {
-    const renewal = await start(["a_b.example.org", "../x"]);
+  test("says once of what cannot be a name of a certificate that it will never have one, and does not try", async () => {
+    const wrong = ["a_b.example.org", "*.a_b.example.org", "-a.example.org", "../x"];
+    const renewal = await start([...wrong, A]);
     await settled(renewal);
-    expect(asked).toEqual([]);
-    expect(failures).toHaveLength(2);
+    renewal.want([...wrong, A]);
+    clock.advance(30 * DAY_MS);
+    await settled(renewal);
+    expect(asked).toEqual([A]);
+    expect(failures.map(({ name, retryMs }) => [name, retryMs])).toEqual(wrong.map((name) => [name, null]));
+    expect(stateOf(renewal, "a_b.example.org")).toMatchObject({
+      nextMs: Infinity, isRunning: false, error: 'no certificate can ever be had for "a_b.example.org": names in certificates have no underscore (RFC 5280 section 4.2.1.6)',
+    });
+    renewal.want([]);
+    expect(renewal.states()).toEqual([]);
   });
 
   test("replaces a file that is broken, and tells", async () => {

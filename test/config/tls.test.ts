@@ -62,6 +62,7 @@ tls:
     ["a name with a scheme", "tls: { localAuthority: /ca, names: [▸\"https://desk.test\"] }\n", "expected a domain name such as desk.example.org, found \"https://desk.test\""],
     ["a wildcard among the names", "tls: { localAuthority: /ca, names: [▸\"*.desk.test\"] }\n", "expected a domain name such as desk.example.org, found \"*.desk.test\""],
     ["an address among the names", "tls: { localAuthority: /ca, names: [▸\"192.0.2.1\"] }\n", "expected a domain name such as desk.example.org, found \"192.0.2.1\""],
+    ["a name with an underscore", "tls: { localAuthority: /ca, names: [desk.test, ▸desk_2.test] }\n", "no certificate can ever be had for \"desk_2.test\": names in certificates have no underscore (RFC 5280 section 4.2.1.6)"],
     ["a default that is a port", "tls: { default: ▸443 }\n", "expected a domain name such as desk.example.org, found \"443\""],
     ["a directory over plain HTTP", "tls: { acme: { directory: ▸\"http://ca.test/dir\" } }\n", "expected an https URL such as https://ca.example/directory, found \"http://ca.test/dir\""],
     ["a kind of key that is not made", "tls: { acme: { keyType: ▸ed25519 } }\n", "expected one of ecdsa-p256, rsa-2048, found \"ed25519\""],

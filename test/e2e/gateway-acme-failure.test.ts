@@ -124,6 +124,19 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
     }
   });
 
+  test("would sign for no underscore is not asked for one, and the state of the name says that it never is", async () => {
+    const { orders } = ca;
+    await start();
+    await gateway.set("1-app", "my_app.example.org", backends);
+    const never = 'no certificate can ever be had for "my_app.example.org": names in certificates have no underscore (RFC 5280 section 4.2.1.6)';
+    expect(await refusal(gateway, "my_app.example.org")).toBe(never);
+    clock.advance(YEAR_MS);
+    expect(await stateOf(gateway, "my_app.example.org")).toMatchObject({ issuer: null, nextRenewal: null, failures: 1 });
+    expect(gateway.events("certificate not obtained")).toEqual([expect.objectContaining({ level: "error", name: "my_app.example.org", reason: never })]);
+    expect(gateway.events("certificate not obtained")[0]).not.toHaveProperty("retry_s");
+    expect(ca.orders).toBe(orders);
+  });
+
   test("limits us is left alone for as long as it asks", async () => {
     const limiting = new LimitingCa(300);
     try {
