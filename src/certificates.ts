@@ -1,6 +1,7 @@
 // Where certificates come from, joined: files, an authority of our own, and a CA asked by ACME, all into one set. Which names are
 // wanted follows from the configuration and from what is registered; nothing else is ever asked for.
 
+import { createHash } from "node:crypto";
 import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AcmeClient } from "./acme/client.ts";
@@ -26,6 +27,8 @@ const RESOLVERS = ["resolver", "dnsresolver"] as const;
 export type CertificatesOptions = {
   readonly tls: TlsSettings;
   readonly gateway: Settings["gateway"];
+  /** Where HTTP-01 challenges are answered. */
+  readonly http: Settings["http"];
   /** Where DNS-01 challenges are answered by ourselves; null: nowhere. */
   readonly zone: DnsZone | null;
   /** What the CA is called in CAA records, as soon as it has said so itself. */
@@ -35,7 +38,7 @@ export type CertificatesOptions = {
   readonly clock?: Clock | undefined;
 };
 
-/** What one resolver keeps, and which attempts of it failed: by name, since the start. */
+/** What one resolver keeps, and which attempts of it failed: by name, counted since the start. */
 type Resolver = { readonly renewal: Renewal; readonly failures: Map<string, { readonly count: number; readonly atMs: number }> };
 
 export class Certificates {
@@ -124,12 +127,16 @@ export class Certificates {
     const failures: Resolver["failures"] = new Map();
     const renewal = new Renewal({
       store: new CertificateStore(join(this.#directory(tls), resolver, "certificates", authorityName(tls))),
-      certificates: this.set, issuer, clock,
+      certificates: this.set, issuer, clock, setup: setupOf(this.options),
       events: {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
         failed: (name, error, retryMs) => {
           failures.set(name, { count: (failures.get(name)?.count ?? 0) + 1, atMs: clock.now() });
           log.error("certificate not obtained", { name, reason: error.message, ...(retryMs === null ? {} : { retry_s: Math.round(retryMs / 1000) }) });
+        },
+        resumed: (name, { atMs, reason }, waitMs, path) => {
+          failures.set(name, { count: 0, atMs });
+          log.warn("certificate waits for its next attempt", { name, reason, retry_s: Math.round(waitMs / 1000), file: path });
         },
         problem: ({ path, reason }) => log.error("certificate store", { path, reason }),
       },
@@ -201,6 +208,12 @@ function assertProgram(file: string): void {
   } catch (cause) {
     throw new Error(`cannot run the challenge program: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** What is changed by whoever mends a challenge. */
+function setupOf({ tls: { acme }, gateway, http }: CertificatesOptions): string {
+  const answering = { acme, http, domain: gateway?.domain, dns: gateway?.dns, publicAddresses: gateway?.publicAddresses, challengeProgram: gateway?.challengeProgram };
+  return createHash("sha256").update(JSON.stringify(answering)).digest("hex").slice(0, 16);
 }
 
 /** After a change of authority (from a staging one, say) the other's certificates are not served on. */

@@ -79,7 +79,7 @@ export class Front {
     let dns: DnsServer | null = null;
     try {
       dns = gateway === null ? null : await openDns(gateway, settings, log);
-      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
+      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, http: settings.http, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
       const front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;

@@ -47,6 +47,11 @@ export class AcmeError extends Error {
     this.retryAfterMs = details.retryAfterMs ?? null;
   }
 
+  /** Whether the CA may have counted it against us: an order was made, or it said itself how long to wait. */
+  get isCounted(): boolean {
+    return this.retryAfterMs !== null || !["unreachable", "storage", "stopped"].includes(this.code);
+  }
+
   /** Whether other names will probably fare the same now. */
   get holdsOthers(): boolean {
     return this.code === "rate_limited" || this.code === "unreachable";

@@ -3,12 +3,14 @@
 // one store share what one of them gets.
 //
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
-// one name there is a growing pause, whatever is registered and deleted meanwhile.
+// one name there is a growing pause, whatever is registered and deleted meanwhile. What a CA counts is kept: a program that is
+// restarted again and again asks no more often than once an hour (schedule.ts), or than the CA wants.
 
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import type { CertificateSet } from "./certificate-set.ts";
+import type { Failure } from "./failure.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
-import { isEarly, type RandomNumber, renewalTime, retryPause, successPause } from "./schedule.ts";
+import { isEarly, isRemembered, type RandomNumber, renewalTime, resumeTime, retryPause, successPause } from "./schedule.ts";
 import type { CertificateStore, StoreProblem } from "./store.ts";
 
 /** Orders at the same time. */
@@ -18,8 +20,19 @@ const HOLD_MS = 60_000;
 /** The wall clock may jump, and machines sleep: looked at this often at least. */
 const LOOK_MS = 3_600_000;
 
-/** Asks a CA. What it throws may say `retryAfterMs`, and `holdsOthers` when other names will fare the same. */
+/** What an issuer's error may say beside its message. */
+type IssuerError = Error & {
+  /** How long the CA wants to be left alone. */
+  readonly retryAfterMs?: number | null;
+  /** Other names will fare the same. */
+  readonly holdsOthers?: boolean;
+  /** The CA may have counted it against us: the pause outlives this process. */
+  readonly isCounted?: boolean;
+};
+
+/** Asks a CA. */
 export interface CertificateIssuer {
+  /** @throws IssuerError */
   issue(names: readonly string[], signal: AbortSignal): Promise<{ readonly certPem: string; readonly keyPem: string }>;
 }
 
@@ -34,6 +47,8 @@ export interface RenewalEvents {
   issued(name: string, certificate: Certificate): void;
   /** @param retryMs until the next attempt; null: there is none, because no certificate can ever be had for this name */
   failed(name: string, error: Error, retryMs: number | null): void;
+  /** An earlier run of the program failed. @param waitMs until the next attempt @param path of the file that says so: without it there is no wait */
+  resumed(name: string, failure: Failure, waitMs: number, path: string): void;
   /** A file of the store that cannot be used. */
   problem(problem: StoreProblem): void;
 }
@@ -43,6 +58,8 @@ export type RenewalOptions = {
   readonly certificates: CertificateSet;
   readonly issuer: CertificateIssuer;
   readonly events: RenewalEvents;
+  /** How challenges are answered, in any words. After a failure with another setup there is no pause: what was wrong may be mended. */
+  readonly setup?: string;
   readonly clock?: Clock;
   readonly random?: RandomNumber;
 };
@@ -81,6 +98,8 @@ export class Renewal {
   readonly #clock: Clock;
   readonly #random: RandomNumber;
   #loaded: Map<string, Certificate> | null = null;
+  /** Of earlier runs, until their names are wanted. */
+  #failures = new Map<string, Failure>();
   #wanted: ReadonlySet<string> = new Set();
   #heldUntilMs = 0;
   #cancelTimer = (): void => {};
@@ -93,9 +112,10 @@ export class Renewal {
 
   /** Reads the store; what was wanted before is served when this resolves, and asked for after it. */
   async start(): Promise<void> {
-    const { certificates, problems } = await this.options.store.load(this.#clock.now());
+    const { certificates, failures, problems } = await this.options.store.load(this.#clock.now());
     for (const problem of problems) this.options.events.problem(problem);
     this.#loaded = certificates;
+    this.#failures = failures;
     this.#isStarted = true;
     this.#apply();
     if (this.#wanted.size > 0) this.#loaded = null; // The first that want something are the ones that a restart knows.
@@ -141,6 +161,25 @@ export class Renewal {
     if (fault !== null) return this.#refuse(entry, new CertificateError(fault));
     const kept = this.#loaded?.get(name);
     if (kept !== undefined) this.#take(entry, kept);
+    const failure = this.#failures.get(name);
+    this.#failures.delete(name);
+    if (known === undefined && failure !== undefined) this.#resume(entry, failure);
+  }
+
+  /** Goes on with the pause of an earlier run. */
+  #resume(entry: Entry, failure: Failure): void {
+    const { store, events, setup = "" } = this.options;
+    const nowMs = this.#clock.now();
+    const isSameSetup = failure.setup === setup;
+    const nextMs = resumeTime(failure, isSameSetup);
+    const isRenewed = entry.nextMs > nowMs; // By another process, say.
+    if (isRenewed || !isRemembered(failure, nowMs) || (!isSameSetup && nextMs <= nowMs)) return;
+    entry.failures = failure.count;
+    if (failure.holdsOthers) this.#heldUntilMs = Math.max(this.#heldUntilMs, failure.atMs + HOLD_MS);
+    if (nextMs <= nowMs) return;
+    entry.nextMs = nextMs;
+    entry.error = failure.reason;
+    events.resumed(entry.name, failure, nextMs - nowMs, store.failurePathOf(entry.name));
   }
 
   /** It may be registered all the same: its TLS may come from elsewhere. */
@@ -196,7 +235,7 @@ export class Renewal {
       this.#take(entry, certificate);
       entry.nextMs = Math.max(entry.nextMs, this.#clock.now() + successPause(certificate));
     } catch (error) {
-      if (this.#isStarted) this.#fail(entry, error as Error, signal.aborted);
+      if (this.#isStarted) await this.#fail(entry, error as Error, signal.aborted);
     }
   }
 
@@ -218,6 +257,9 @@ export class Renewal {
       // It was hard to get: served all the same, and asked for again by the next start.
       events.problem({ path: store.pathOf(entry.name), reason: `cannot keep it: ${error.message}` });
     });
+    await store.forgetFailure(entry.name).catch((error: Error) => {
+      events.problem({ path: store.failurePathOf(entry.name), reason: `cannot remove it: ${error.message}` });
+    });
     return certificate;
   }
 
@@ -234,14 +276,24 @@ export class Renewal {
   }
 
   /** An order that was given up counts too: registering and deleting a name in turns must not become a storm of orders. */
-  #fail(entry: Entry, error: Error & { retryAfterMs?: number | null; holdsOthers?: boolean }, isGivenUp: boolean): void {
+  async #fail(entry: Entry, error: IssuerError, isGivenUp: boolean): Promise<void> {
     entry.failures += 1;
     const retryMs = retryPause(entry.failures, error.retryAfterMs ?? null, this.#random);
     entry.nextMs = this.#clock.now() + retryMs;
     if (isGivenUp) return;
     entry.error = error.message;
     if (error.holdsOthers === true) this.#heldUntilMs = this.#clock.now() + HOLD_MS;
+    if (error.isCounted === true) await this.#keep(entry, error);
     this.options.events.failed(entry.name, error, retryMs);
+  }
+
+  async #keep({ name, failures: count, nextMs }: Entry, { message: reason, retryAfterMs, holdsOthers = false }: IssuerError): Promise<void> {
+    const { store, events, setup = "" } = this.options;
+    const atMs = this.#clock.now();
+    const failure = { count, atMs, nextMs, askedMs: retryAfterMs == null ? null : Math.min(atMs + retryAfterMs, nextMs), holdsOthers, setup, reason };
+    await store.keepFailure(name, failure).catch((error: Error) => {
+      events.problem({ path: store.failurePathOf(name), reason: `cannot keep it: ${error.message}` }); // A restart will not wait.
+    });
   }
 }
 

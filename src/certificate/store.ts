@@ -1,21 +1,33 @@
 // The certificates of one resolver on disk: `<directory>/<name>.pem`, chain and key in one file, so that they always fit each
 // other, readable by their owner only. Several processes may use one directory; whoever wants to change an entry holds its lock.
+// Beside it `<name>.failed` while the last attempt at it failed.
 
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
+import { readSmallFile } from "../lib/small-file.ts";
+import { type Failure, readFailure, writeFailure } from "./failure.ts";
 import { withLock } from "./lock.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
+import { isRemembered } from "./schedule.ts";
 
 /** `*` would be expanded by every shell that comes near; no name contains this. */
 const WILDCARD = "+";
 const EXTENSION = ".pem";
 const LOCK = ".lock";
+const FAILED = ".failed";
+const FAILURE_LIMIT_BYTES = 16 * 1024;
 
 /** So long after its end nobody renews it any more: its name was given up. */
 const GIVEN_UP_MS = 30 * 24 * 3_600_000;
 
+export type StoreContent = {
+  readonly certificates: Map<string, Certificate>;
+  /** Recent ones. */
+  readonly failures: Map<string, Failure>;
+  readonly problems: StoreProblem[];
+};
 export type StoreProblem = { readonly path: string; readonly reason: string };
 
 export class CertificateStore {
@@ -29,13 +41,18 @@ export class CertificateStore {
     return join(this.directory, `${name.replace("*", WILDCARD)}${EXTENSION}`);
   }
 
+  /** Where the last failure is kept. @throws CertificateError for what cannot be the name of a certificate */
+  failurePathOf(name: string): string {
+    return `${this.pathOf(name).slice(0, -EXTENSION.length)}${FAILED}`;
+  }
+
   /** Everything that can be used, by name; what cannot is told, and left as it is. Removes what was given up long ago. */
-  async load(nowMs: number = Date.now()): Promise<{ certificates: Map<string, Certificate>; problems: StoreProblem[] }> {
+  async load(nowMs: number = Date.now()): Promise<StoreContent> {
     const certificates = new Map<string, Certificate>();
     const problems: StoreProblem[] = [];
     await removeAbandoned(this.directory, nowMs);
     await this.#removeLocks(nowMs);
-    for (const file of await this.#files(problems)) {
+    for (const file of await this.#files(EXTENSION, problems)) {
       const name = file.slice(0, -EXTENSION.length).replace(WILDCARD, "*");
       try {
         const certificate = await this.read(name);
@@ -46,7 +63,7 @@ export class CertificateStore {
         problems.push({ path: join(this.directory, file), reason: (error as Error).message });
       }
     }
-    return { certificates, problems };
+    return { certificates, failures: await this.#failures(nowMs, problems), problems };
   }
 
   /** @returns null when there is none. @throws CertificateError for one that cannot be used; Error of the file system */
@@ -71,6 +88,16 @@ export class CertificateStore {
 
   async remove(name: string): Promise<void> {
     await removeDurably(this.pathOf(name));
+  }
+
+  /** @throws Error of the file system */
+  async keepFailure(name: string, failure: Failure): Promise<void> {
+    await writeAtomically(this.failurePathOf(name), writeFailure(failure), PRIVATE);
+  }
+
+  /** @throws Error of the file system */
+  async forgetFailure(name: string): Promise<void> {
+    await removeDurably(this.failurePathOf(name));
   }
 
   /**
@@ -100,9 +127,26 @@ export class CertificateStore {
     }
   }
 
-  async #files(problems: StoreProblem[]): Promise<string[]> {
+  /** One that cannot be read is told and removed, as one is that says nothing any more: nothing hangs on it. */
+  async #failures(nowMs: number, problems: StoreProblem[]): Promise<Map<string, Failure>> {
+    const failures = new Map<string, Failure>();
+    for (const file of await this.#files(FAILED, [])) { // What is wrong with the directory was told before.
+      const path = join(this.directory, file);
+      try {
+        const failure = readFailure(Buffer.from(readSmallFile(path, FAILURE_LIMIT_BYTES, "failure"), "latin1").toString("utf8"));
+        if (isRemembered(failure, nowMs)) failures.set(file.slice(0, -FAILED.length).replace(WILDCARD, "*"), failure);
+        else await rm(path, { force: true });
+      } catch (error) {
+        problems.push({ path, reason: (error as Error).message });
+        await rm(path, { force: true }).catch(() => {}); // A directory, say: told again by the next start.
+      }
+    }
+    return failures;
+  }
+
+  async #files(extension: string, problems: StoreProblem[]): Promise<string[]> {
     try {
-      return (await readdir(this.directory)).filter((file) => file.endsWith(EXTENSION)).toSorted();
+      return (await readdir(this.directory)).filter((file) => file.endsWith(extension)).toSorted();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") problems.push({ path: this.directory, reason: (error as Error).message });
       return [];

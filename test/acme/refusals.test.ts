@@ -74,7 +74,7 @@ describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
 
   test("tells how long a CA that limits us wants to be left alone, in seconds, and does not wait for it", async () => {
     const error = await order(refusing(429, RATE_LIMITED, { "Retry-After": "3600" }));
-    expect(error).toMatchObject({ code: "rate_limited", problemType: RATE_LIMITED.type, retryAfterMs: 3_600_000, holdsOthers: true });
+    expect(error).toMatchObject({ code: "rate_limited", problemType: RATE_LIMITED.type, retryAfterMs: 3_600_000, holdsOthers: true, isCounted: true });
     expect(error.message).toContain("too many certificates already issued");
   });
 

@@ -37,7 +37,7 @@ describe.skipIf(!HAS_PEBBLE)("Renewal with pebble", () => {
     renewal = new Renewal({
       store: new CertificateStore(join(root, "resolver", "certificates")), certificates, clock, random: () => 0,
       issuer: { issue: (names, signal) => client.order(names, "http-01", solver, signal) },
-      events: { issued: () => {}, failed: (_, { message }) => failures.push(message), problem: () => {} },
+      events: { issued: () => {}, failed: (_, { message }) => failures.push(message), resumed: () => {}, problem: () => {} },
     });
   });
   afterAll(async () => {

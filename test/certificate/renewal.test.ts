@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LocalAuthority } from "../../src/certificate/authority.ts";
@@ -19,6 +19,7 @@ let store: CertificateStore;
 let set: CertificateSet;
 let asked: string[];
 let failures: Array<{ name: string; message: string; retryMs: number | null }>;
+let resumed: Array<{ name: string; reason: string; waitMs: number; path: string }>;
 let problems: string[];
 let started: Renewal[];
 /** What the CA does in place of signing. */
@@ -30,7 +31,7 @@ beforeEach(async () => {
   clock = new FakeClock();
   store = new CertificateStore(join(root, "resolver"));
   authority = await LocalAuthority.open({ directory: null, now: clock.now });
-  [set, asked, failures, problems, started, instead] = [new CertificateSet(), [], [], [], [], null];
+  [set, asked, failures, resumed, problems, started, instead] = [new CertificateSet(), [], [], [], [], [], null];
 });
 afterEach(async () => {
   await Promise.all(started.map((renewal) => renewal.stop()));
@@ -45,13 +46,22 @@ const issuer: CertificateIssuer = {
   },
 };
 
-async function start(wanted: readonly string[], own: CertificateIssuer = issuer): Promise<Renewal> {
-  const renewal = new Renewal({ store, certificates: set, issuer: own, clock, random: () => 0, events: {
+async function start(wanted: readonly string[], own: CertificateIssuer = issuer, setup = ""): Promise<Renewal> {
+  const renewal = new Renewal({ store, certificates: set, issuer: own, clock, random: () => 0, setup, events: {
+    resumed: (name, { reason }, waitMs, path) => resumed.push({ name, reason, waitMs, path }),
     issued: () => {}, failed: (name, { message }, retryMs) => failures.push({ name, message, retryMs }), problem: ({ reason }) => problems.push(reason),
   } });
   started.push(renewal);
   renewal.want(wanted);
   await renewal.start();
+  return renewal;
+}
+
+/** A run for `A` that goes on from what the one before has kept; resolves when it has asked, or waits. */
+async function restarted(setup = ""): Promise<Renewal> {
+  await started.at(-1)?.stop();
+  const renewal = await start([A], issuer, setup);
+  await settled(renewal);
   return renewal;
 }
 
@@ -165,6 +175,124 @@ describe("Renewal", () => {
     expect(asked).toHaveLength(1);
     clock.advance(1);
     await eventually("the next order", () => asked.length, (count) => count === 2);
+  });
+
+  test("goes on with its pause after a restart, and says why and what ends it", async () => {
+    instead = () => failing({ isCounted: true });
+    await restarted();
+    expect(failures).toHaveLength(1);
+    for (const [index, minutes] of [3, 9, 27].entries()) {
+      const renewal = await restarted();
+      expect(failures).toHaveLength(index + 1);
+      expect(stateOf(renewal, A)).toMatchObject({ error: "the CA refuses", isRunning: false });
+      clock.advance(stateOf(renewal, A)!.nextMs - clock.nowMs);
+      await settled(renewal);
+      expect(failures.at(-1)?.retryMs).toBe(minutes * MINUTE_MS);
+    }
+    expect(resumed[0]).toEqual({ name: A, reason: "the CA refuses", waitMs: MINUTE_MS, path: store.failurePathOf(A) });
+  });
+
+  test("asks no more often than once an hour, however often it is restarted", async () => {
+    instead = () => failing({ isCounted: true });
+    for (let minute = 0; minute < 24 * 60; minute += 2) {
+      const renewal = await restarted();
+      clock.advance(2 * MINUTE_MS);
+      await settled(renewal);
+    }
+    // Four pauses of less than an hour before.
+    expect(asked.length).toBeGreaterThan(20);
+    expect(asked.length).toBeLessThanOrEqual(4 + 24);
+  });
+
+  test("leaves a CA alone for as long as it asked before a restart, whatever else changed", async () => {
+    instead = () => failing({ isCounted: true, retryAfterMs: 3 * 3_600_000 });
+    await restarted("one");
+    instead = null;
+    clock.advance(2 * 3_600_000);
+    const renewal = await restarted("two");
+    expect(asked).toHaveLength(1);
+    clock.advance(3_600_000);
+    await settled(renewal);
+    expect(asked).toHaveLength(2);
+  });
+
+  test("asks at once after a restart with another setup, for another name, or where the file was removed", async () => {
+    instead = () => failing({ isCounted: true });
+    await restarted("one");
+    await restarted("one");
+    expect(asked).toEqual([A]);
+    await restarted("two");
+    expect(asked).toEqual([A, A]);
+    rmSync(store.failurePathOf(A));
+    await restarted("two");
+    expect(asked).toEqual([A, A, A]);
+    await settled(await start([B], issuer, "two"));
+    expect(asked).toEqual([A, A, A, B]);
+  });
+
+  test("asks at once after a restart when the CA has counted nothing, or when what was kept is of a clock that was ahead, or broken", async () => {
+    instead = () => failing();
+    await restarted();
+    await restarted();
+    expect(asked).toHaveLength(2);
+    instead = () => failing({ isCounted: true });
+    clock.nowMs += 3650 * DAY_MS;
+    await restarted();
+    clock.nowMs -= 3650 * DAY_MS;
+    await restarted();
+    expect(asked).toHaveLength(4);
+    writeFileSync(store.failurePathOf(A), "garbage");
+    await restarted();
+    expect(asked).toHaveLength(5);
+    expect(problems).toEqual(["it tells of no failed attempt"]);
+  });
+
+  test("forgets a failure when it has succeeded", async () => {
+    instead = () => failing({ isCounted: true });
+    await restarted();
+    instead = null;
+    clock.advance(MINUTE_MS);
+    await settled(started.at(-1)!);
+    expect(existsSync(store.failurePathOf(A))).toBe(false);
+    const renewal = await restarted();
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 0, error: null });
+    expect(asked).toHaveLength(2);
+  });
+
+  test("serves after a restart what could not be renewed, and waits with the next attempt", async () => {
+    await settled(await start([A]));
+    const before = served(A);
+    await started.at(-1)!.stop();
+    clock.advance(61 * DAY_MS);
+    instead = () => failing({ isCounted: true });
+    await restarted();
+    expect(asked).toHaveLength(2);
+    set = new CertificateSet();
+    await restarted();
+    expect(served(A)).toBe(before);
+    expect(asked).toHaveLength(2);
+  });
+
+  test("holds others back after a restart, for what is left of the minute", async () => {
+    instead = () => failing({ isCounted: true, holdsOthers: true, retryAfterMs: 3_600_000 });
+    await restarted();
+    await started.at(-1)!.stop();
+    instead = null;
+    clock.advance(MINUTE_MS / 2);
+    const renewal = await start([A, B]);
+    expect(asked).toEqual([A]);
+    clock.advance(MINUTE_MS / 2);
+    await settled(renewal);
+    expect(asked).toEqual([A, B]);
+  });
+
+  test("tells when it cannot keep that it has failed", async () => {
+    mkdirSync(store.failurePathOf(A), { recursive: true });
+    instead = () => failing({ isCounted: true });
+    const renewal = await restarted();
+    expect(failures).toHaveLength(1);
+    expect(problems.at(-1)).toStartWith("cannot keep it: ");
+    expect(stateOf(renewal, A)?.nextMs).toBe(clock.nowMs + MINUTE_MS);
   });
 
   test("begins no other order for a minute when the CA is down or limits us, and goes on then", async () => {
@@ -326,7 +454,7 @@ describe("Renewal", () => {
 
   test("spreads the renewals of one day", async () => {
     const numbers = [0, 0.5];
-    const renewal = new Renewal({ store, certificates: set, issuer, clock, random: () => numbers.shift() ?? 0, events: { issued: () => {}, failed: () => {}, problem: () => {} } });
+    const renewal = new Renewal({ store, certificates: set, issuer, clock, random: () => numbers.shift() ?? 0, events: { issued: () => {}, failed: () => {}, resumed: () => {}, problem: () => {} } });
     started.push(renewal);
     renewal.want([A, B]);
     await renewal.start();

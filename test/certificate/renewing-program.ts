@@ -20,7 +20,7 @@ const renewal = new Renewal({
       return authority.issue(names);
     },
   },
-  events: { issued: () => {}, failed: (_, { message }) => console.log(`failed ${message}`), problem: ({ reason }) => console.log(`problem ${reason}`) },
+  events: { issued: () => {}, failed: (_, { message }) => console.log(`failed ${message}`), resumed: () => {}, problem: ({ reason }) => console.log(`problem ${reason}`) },
 });
 certificates.onChange(() => {
   console.log(`serving ${certificates.find(name)?.fingerprint}`);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { isEarly, renewalTime, retryPause } from "../../src/certificate/schedule.ts";
+import { isEarly, isRemembered, renewalTime, resumeTime, retryPause } from "../../src/certificate/schedule.ts";
 import { DAY_MS } from "./fixtures.ts";
 
 const NINETY_DAYS = { notBeforeMs: 0, notAfterMs: 90 * DAY_MS };
@@ -37,6 +37,24 @@ describe("the schedule of renewals", () => {
     expect(retryPause(1, 30 * MINUTE_MS, low)).toBe(30 * MINUTE_MS);
     expect(retryPause(7, 30 * MINUTE_MS, low)).toBe(720 * MINUTE_MS);
     expect(retryPause(1, 365 * DAY_MS, low)).toBe(7 * DAY_MS);
+  });
+
+  test("goes on after a restart with the pause of before, for an hour at the most, or longer where the CA asked for it, within a week", () => {
+    const failure = { count: 1, atMs: 0, nextMs: 9 * MINUTE_MS, askedMs: null, holdsOthers: false, setup: "", reason: "" };
+    expect(resumeTime(failure, true)).toBe(9 * MINUTE_MS);
+    expect(resumeTime({ ...failure, nextMs: 12 * 60 * MINUTE_MS }, true)).toBe(60 * MINUTE_MS);
+    expect(resumeTime({ ...failure, nextMs: 12 * 60 * MINUTE_MS, askedMs: MINUTE_MS }, true)).toBe(60 * MINUTE_MS);
+    expect(resumeTime({ ...failure, nextMs: 12 * 60 * MINUTE_MS, askedMs: 120 * MINUTE_MS }, true)).toBe(120 * MINUTE_MS);
+    expect(resumeTime({ ...failure, nextMs: 8e15, askedMs: 8e15 }, true)).toBe(7 * DAY_MS);
+    expect(resumeTime(failure, false)).toBe(0);
+    expect(resumeTime({ ...failure, askedMs: MINUTE_MS }, false)).toBe(MINUTE_MS);
+  });
+
+  test("remembers for a day that it has failed, or for as long as the CA asked, and nothing of a clock that was ahead", () => {
+    const failure = { count: 1, atMs: 0, nextMs: MINUTE_MS, askedMs: null, holdsOthers: false, setup: "", reason: "" };
+    const asked = { ...failure, askedMs: 2 * DAY_MS };
+    expect([-1, 0, DAY_MS - 1, DAY_MS].map((nowMs) => isRemembered(failure, nowMs))).toEqual([false, true, true, false]);
+    expect([-1, 0, 2 * DAY_MS - 1, 2 * DAY_MS].map((nowMs) => isRemembered(asked, nowMs))).toEqual([false, true, true, false]);
   });
 
   test("spreads attempts, never towards an earlier time", () => {

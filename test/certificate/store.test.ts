@@ -49,8 +49,39 @@ describe("CertificateStore", () => {
     expect(readFileSync(store.pathOf("garbage.example.org"), "utf8")).toBe("garbage");
   });
 
+  test("finds again what failed lately, in files that only their owner can read, and removes what is long ago or of a clock that was ahead", async () => {
+    const failure = { count: 2, atMs: START_MS, nextMs: START_MS + 180_000, askedMs: null, holdsOthers: true, setup: "s", reason: "the CA refuses “this”" };
+    await store.write("b.example.org", await newCertificate(["b.example.org"]));
+    await store.keepFailure("*.example.org", failure);
+    await store.keepFailure("b.example.org", { ...failure, atMs: START_MS - 2 * DAY_MS, askedMs: START_MS + DAY_MS });
+    await store.keepFailure("old.example.org", { ...failure, atMs: START_MS - DAY_MS });
+    await store.keepFailure("ahead.example.org", { ...failure, atMs: START_MS + 1 });
+    expect(statSync(store.failurePathOf("*.example.org")).mode & 0o777).toBe(0o600);
+    const { failures, problems } = await store.load(START_MS);
+    expect([...failures.keys()]).toEqual(["*.example.org", "b.example.org"]);
+    expect(failures.get("*.example.org")).toEqual(failure);
+    expect(failures.get("b.example.org")?.askedMs).toBe(START_MS + DAY_MS);
+    expect(problems).toEqual([]);
+    await store.forgetFailure("b.example.org");
+    await store.forgetFailure("b.example.org");
+    expect(readdirSync(store.directory).toSorted()).toEqual(["+.example.org.failed", "b.example.org.pem"]);
+  });
+
+  test("tells which failures it cannot read, and removes them", async () => {
+    await store.write("a.example.org", await newCertificate(["a.example.org"]));
+    const good = { reason: "r", failures: 1, failed: new Date(START_MS).toISOString(), next: new Date(START_MS).toISOString(), asked: null, holdsOthers: false, setup: "" };
+    const broken = ["", "garbage", "null", "7", "[]", JSON.stringify({ ...good, failures: 0 }), JSON.stringify({ ...good, failures: "1" }), JSON.stringify({ ...good, failed: "soon" }),
+      JSON.stringify({ ...good, next: null }), JSON.stringify({ ...good, asked: "never" }), JSON.stringify({ ...good, setup: undefined }), JSON.stringify({ ...good, reason: "x".repeat(20_000) })];
+    broken.forEach((text, index) => writeFileSync(store.failurePathOf(`n${index}.example.org`), text));
+    writeFileSync(store.failurePathOf("good.example.org"), JSON.stringify(good));
+    const { certificates, failures, problems } = await store.load(START_MS);
+    expect([certificates.size, [...failures.keys()]]).toEqual([1, ["good.example.org"]]);
+    expect(problems).toHaveLength(broken.length);
+    expect(readdirSync(store.directory).toSorted()).toEqual(["a.example.org.pem", "good.example.org.failed"]);
+  });
+
   test("is empty where there is no directory", async () => {
-    expect(await store.load()).toEqual({ certificates: new Map(), problems: [] });
+    expect(await store.load()).toEqual({ certificates: new Map(), failures: new Map(), problems: [] });
     expect(await store.read("a.example.org")).toBeNull();
   });
 

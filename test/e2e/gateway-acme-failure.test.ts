@@ -2,7 +2,7 @@
 // that is lost or cannot be written, processes that are killed or start at once.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { backendOf, DOMAIN, type GatewayProcess, makeRoot } from "../support/gateway.ts";
 import { AcmeGateway, type AcmeGatewayOptions, certified, JumpingClock, refusal, shownTo, startProcess, stateOf, TestCa } from "../support/gateway-acme.ts";
@@ -119,6 +119,55 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
       clock.advance(PAUSE_MS);
       await certified(gateway, NAME);
       expect(ca.asked.slice(-2)).toEqual([NAME, NAME]);
+    } finally {
+      await hijacker.stop(true);
+    }
+  });
+
+  test("refused a name is not asked for it again by a restart, until its pause is over or the file that keeps it is removed", async () => {
+    const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
+    try {
+      await ca.setAddress(NAME, "127.0.0.2");
+      await start();
+      await gateway.set("1-app", NAME, backends);
+      const reason = await refusal(gateway, NAME);
+      const before = await stateOf(gateway, NAME);
+      const { orders } = ca;
+      for (let restart = 0; restart < 3; restart += 1) {
+        await gateway.stop();
+        await start({ root: gateway.root });
+        const { lastError, nextRenewal, failures } = (await stateOf(gateway, NAME))!;
+        expect([lastError?.message, nextRenewal, failures]).toEqual([reason, before!.nextRenewal, 0]);
+      }
+      const file = join(gateway.root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.failed`);
+      expect(gateway.events("certificate waits for its next attempt")[0]).toMatchObject({ level: "warn", name: NAME, reason, file });
+      expect(statSync(file).mode & 0o777).toBe(0o600);
+      clock.advance(30_000);
+      expect(ca.orders).toBe(orders);
+
+      await gateway.stop();
+      await ca.setAddress(NAME, "127.0.0.1");
+      rmSync(file);
+      await start({ root: gateway.root });
+      await certified(gateway, NAME);
+      expect(ca.orders).toBe(orders + 1);
+    } finally {
+      await hijacker.stop(true);
+    }
+  });
+
+  test("refused a name is asked for it at once by a restart with another challenge configuration", async () => {
+    const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
+    try {
+      await ca.setAddress(NAME, "127.0.0.2");
+      await start({ http: "127.0.0.1:0" }); // Not where the CA looks.
+      await gateway.set("1-app", NAME, backends);
+      await refusal(gateway, NAME);
+      await gateway.stop();
+      await ca.setAddress(NAME, "127.0.0.1");
+      await start({ root: gateway.root });
+      await certified(gateway, NAME);
+      expect(gateway.events("certificate waits for its next attempt")).toEqual([]);
     } finally {
       await hijacker.stop(true);
     }
