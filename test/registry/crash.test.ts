@@ -58,8 +58,8 @@ describe("a writer that is killed", () => {
       }
       registry.close();
     }
-    // They did write.
-    expect(versions).toBeGreaterThan(24);
+    // They did write: in each round two files at least.
+    expect(versions).toBeGreaterThanOrEqual(48);
   }, 30_000);
 
   test("before the rename leaves the old file", async () => {

@@ -1,6 +1,6 @@
 // A process that writes to a registry, for tests that kill it, or that take away its disk or its rights.
 //
-//   writer.ts DIRECTORY forever            sets and deletes without end; prints "writing" when it begins
+//   writer.ts DIRECTORY forever            sets and deletes without end; prints "writing" when it has written for the first time
 //   writer.ts DIRECTORY once ID PORT [UID]    sets one gateway (as another user); prints "ok" or the error as JSON
 
 import { Registry } from "../../src/registry/registry.ts";
@@ -19,9 +19,9 @@ async function main(directory: string, mode: string, id = "", port = "", uid = "
     console.log(result);
     process.exit(0);
   }
-  console.log("writing");
   for (let version = 1; ; version = (version % 60_000) + 1) {
     await Promise.all(["a", "b", "c"].map((id) => registry.set(versioned(id, version))));
+    if (version === 1) console.log("writing");
     if (version % 3 === 0) await registry.delete("c");
   }
 }
