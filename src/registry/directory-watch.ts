@@ -7,9 +7,14 @@ import { basename } from "node:path";
 export type DirectoryWatchOptions = {
   /** From the first event until it is told, ms: a write in place is mostly over by then, and a burst is one. */
   readonly delayMs?: number;
-  /** Between two polls, ms; more where one takes long: polling costs a fiftieth of the time at most. */
+  /** Between two polls, ms; up to ten times as much where one takes long: polling is to cost a fiftieth of the time. */
   readonly pollMs?: number;
 };
+
+const POLL_MS = 800;
+/** One poll in so much time. */
+const SHARE = 50;
+const SLOWER = 10;
 
 export class DirectoryWatch {
   readonly #names = new Set<string>();
@@ -53,8 +58,10 @@ export class DirectoryWatch {
   }
 
   #pollLater(lastMs: number): void {
-    const pollMs = Math.max(this.options.pollMs ?? 800, lastMs * 50);
-    this.#poll = setTimeout(() => void this.#look(), pollMs).unref();
+    const pollMs = this.options.pollMs ?? POLL_MS;
+    // What takes long may be the machine, for once.
+    const waitMs = Math.min(Math.max(pollMs, lastMs * SHARE), pollMs * SLOWER);
+    this.#poll = setTimeout(() => void this.#look(), waitMs).unref();
   }
 
   async #look(): Promise<void> {
