@@ -168,7 +168,7 @@ function readServerName(data: Reader): string {
     data.fail();
     return "";
   }
-  const text = Buffer.from(name.rest).toString("latin1").toLowerCase();
+  const text = name.rest.toLowerCase();
   // A trailing dot is not allowed, but clients send it; the name is the same.
   const plain = text.endsWith(".") ? text.slice(0, -1) : text;
   return plain.length <= 253 && /^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$/.test(plain) && !plain.includes("..") ? plain : "";
@@ -177,28 +177,28 @@ function readServerName(data: Reader): string {
 function readProtocols(data: Reader): readonly string[] {
   const list = data.part(data.u16());
   const protocols: string[] = [];
-  while (!list.isAtEnd && !list.failed) protocols.push(Buffer.from(list.part(list.u8()).rest).toString("latin1"));
+  while (!list.isAtEnd && !list.failed) protocols.push(list.part(list.u8()).rest);
   if (list.failed || !data.isAtEnd) data.fail();
   return protocols;
 }
 
-/** Reads big-endian numbers and parts; past the end it fails once and for all, and gives zeros. */
+/** Reads big-endian numbers and parts; past the end it fails once and for all, and gives zeros. Without views of the bytes: a hello has fifty numbers. */
 class Reader {
-  #at = 0;
   #failed = false;
 
-  constructor(private readonly bytes: Uint8Array) {}
+  constructor(private readonly bytes: Uint8Array, private at = 0, private readonly end = bytes.length) {}
 
   get failed(): boolean {
     return this.#failed;
   }
 
   get isAtEnd(): boolean {
-    return this.#failed || this.#at >= this.bytes.length;
+    return this.#failed || this.at >= this.end;
   }
 
-  get rest(): Uint8Array {
-    return this.bytes.subarray(this.#at);
+  /** What was not read, in latin1. */
+  get rest(): string {
+    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset + this.at, this.end - this.at).toString("latin1");
   }
 
   fail(): void {
@@ -206,33 +206,29 @@ class Reader {
   }
 
   u8(): number {
-    return this.#take(1)[0] ?? 0;
+    const at = this.at;
+    return this.skip(1) ? this.bytes[at]! : 0;
   }
 
   u16(): number {
-    const bytes = this.#take(2);
-    return ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+    const at = this.at;
+    return this.skip(2) ? (this.bytes[at]! << 8) | this.bytes[at + 1]! : 0;
   }
 
-  skip(count: number): void {
-    this.#take(count);
+  /** @returns false when there is not so much */
+  skip(count: number): boolean {
+    if (this.at + count > this.end) this.#failed = true;
+    if (this.#failed) return false;
+    this.at += count;
+    return true;
   }
 
   part(count: number): Reader {
-    const part = new Reader(this.#take(count));
-    part.#failed = this.#failed;
+    const at = this.at;
+    const isThere = this.skip(count);
+    const part = new Reader(this.bytes, at, isThere ? this.at : at);
+    part.#failed = !isThere;
     return part;
-  }
-
-  #take(count: number): Uint8Array {
-    const end = this.#at + count;
-    if (this.#failed || end > this.bytes.length) {
-      this.#failed = true;
-      return new Uint8Array(0);
-    }
-    const taken = this.bytes.subarray(this.#at, end);
-    this.#at = end;
-    return taken;
   }
 }
 
