@@ -2,6 +2,7 @@
 // nginx's stream proxy with ssl_preread, which bounds hang on, and haproxy in TCP mode. Both ends of a connection send a real
 // ClientHello and then plain bytes: no proxy looks, and the ends cost less than what is measured.
 
+import { join } from "node:path";
 import { recordClientHello } from "../lab/client-hello.ts";
 import { gatewayAt, startRegistered, writeRegistry } from "../lab/edge-gateway.ts";
 import { haproxyMissing, startHaproxyPassthrough } from "../lab/haproxy.ts";
@@ -15,13 +16,14 @@ import type { TunnelClientCalls } from "../programs/tunnel-client.ts";
 import type { TunnelPodCalls } from "../programs/tunnel-pod.ts";
 
 /**
- * `connections`: in each round. All rounds of one server stay below the 28,000 ports that Linux connects from: a closed connection
- * keeps its port for a minute, and looking for a free one would become what is measured.
+ * `connections`: in each of the `turns`, after `warmConnections`, which a program that is compiled while it runs needs until it is. All of
+ * one server stay below the 28,000 ports that Linux connects from: a closed connection keeps its port for a minute, and looking for a
+ * free one would become what is measured.
  */
 const SIZES = {
-  full: { rounds: 5, bytes: 2 * 1024 ** 3, connections: 4000, idle: 4000, warmIdle: 500 },
-  quick: { rounds: 3, bytes: 512 * 1024 ** 2, connections: 4000, idle: 2000, warmIdle: 500 },
-  tiny: { rounds: 1, bytes: 1024 ** 2, connections: 200, idle: 20, warmIdle: 5 },
+  full: { rounds: 5, bytes: 2 * 1024 ** 3, turns: 8, connections: 2000, warmConnections: 10_000, idle: 4000, warmIdle: 500 },
+  quick: { rounds: 3, bytes: 512 * 1024 ** 2, turns: 5, connections: 2000, warmConnections: 10_000, idle: 2000, warmIdle: 500 },
+  tiny: { rounds: 1, bytes: 1024 ** 2, turns: 1, connections: 200, warmConnections: 0, idle: 20, warmIdle: 5 },
 };
 
 const STREAM_NAME = "tunnel.gateway.test";
@@ -41,16 +43,16 @@ type Client = Program<TunnelClientCalls>;
 type Run = { readonly client: Client; readonly hello: string; readonly servers: readonly Server[]; readonly rounds: number; readonly report: Report };
 
 async function runPassthrough({ size, command, lab, report }: Bench): Promise<void> {
-  const { rounds, bytes, connections, idle, warmIdle } = SIZES[size];
-  const load = `${text(bytes / 1024 ** 2)} MiB, ${text(connections)} new connections in ${LANES} lanes`;
-  report.heading(`passthrough: ${load}, ${rounds} interleaved rounds; ${text(idle)} idle tunnels`);
+  const { rounds, bytes, turns, connections, warmConnections, idle, warmIdle } = SIZES[size];
+  const load = `${text(bytes / 1024 ** 2)} MiB in ${rounds} interleaved rounds; ${text(connections)} new connections in ${LANES} lanes, in ${turns}`;
+  report.heading(`passthrough: ${load}; ${text(idle)} idle tunnels`);
   for (const missing of [streamMissing(), haproxyMissing()]) if (missing !== null) report.skip("passthrough beside a peer", missing);
   const hello = await recordClientHello(STREAM_NAME);
   const client = lab.program<TunnelClientCalls>("tunnel-client.ts");
   const pod = await lab.program<TunnelPodCalls>("tunnel-pod.ts").call("listen", undefined);
   const start = (): Promise<Server[]> => startServers(lab, command, async () => pod);
   await bulk({ client, hello, servers: await start(), rounds, report }, bytes);
-  await churn(lab, command, { client, hello, rounds, report }, connections);
+  await churn(lab, command, { client, hello, rounds: turns, report }, { connections, warmConnections });
   // New ones: what the bulk has left in a process would be used again, and tunnels would seem to cost nothing.
   await idleTunnels({ client, hello, servers: await start(), rounds, report }, idle, warmIdle);
   await client.call("cutAll", undefined);
@@ -78,7 +80,7 @@ async function bulk(run: Run, bytes: number): Promise<void> {
 }
 
 /** nginx answers a ClientHello on a plain port with 400 and closes: a pod that costs little, and is the first to go. */
-async function churn(lab: Lab, command: readonly string[], run: Omit<Run, "servers">, connections: number): Promise<void> {
+async function churn(lab: Lab, command: readonly string[], run: Omit<Run, "servers">, { connections, warmConnections }: { readonly connections: number; readonly warmConnections: number }): Promise<void> {
   const { client, hello, report } = run;
   if (nginxMissing() !== null) return report.skip("new connections/s", "nginx is not installed");
   const podFor = async (): Promise<number> => {
@@ -86,12 +88,22 @@ async function churn(lab: Lab, command: readonly string[], run: Omit<Run, "serve
     await startJsonPod(lab, "127.0.0.1", pod, "{}");
     return pod;
   };
-  await compare({ ...run, servers: await startServers(lab, command, podFor) }, "new connections", "/s", "us CPU/connection", async ({ name, pid, port }) => {
+  const servers = [...await startServers(lab, command, podFor), await startBareRelay(lab, await podFor())];
+  for (const { port } of servers) await client.call("churn", { port, hello, lanes: LANES, connections: warmConnections });
+  await compare({ ...run, servers }, "new connections", "/s", "us CPU/connection", async ({ name, pid, port }) => {
     const before = cpuSeconds(pid);
     const { seconds, failed } = await client.call("churn", { port, hello, lanes: LANES, connections });
     if (failed > 0) report.fail(`${name}: ${failed} of ${connections} connections brought no answer`);
     return { rate: connections / seconds, cpuUs: (cpuSeconds(pid) - before) * 1e6 / connections };
   });
+}
+
+/** What is in reach of a relay in this runtime. */
+async function startBareRelay(lab: Lab, pod: number): Promise<Server> {
+  const port = await freePort();
+  const running = lab.spawn("bare-relay", [process.execPath, "--no-orphans", join(import.meta.dir, "../programs/bare-relay.ts"), `${port}`, `${pod}`]);
+  await running.untilListening("127.0.0.1", port);
+  return { name: "a relay in Bun that does nothing else", pid: running.pid, port, log: null };
 }
 
 type Measured = { readonly rate: number; readonly cpuUs: number };
