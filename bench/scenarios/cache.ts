@@ -4,9 +4,9 @@
 
 import { mkdtempSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import { startBareServer } from "../lab/bare-server.ts";
+import { startCeiling } from "../lab/bare-server.ts";
 import { startConfigured } from "../lab/configured-gateway.ts";
-import { freePort, type Lab } from "../lab/lab.ts";
+import type { Lab } from "../lab/lab.ts";
 import { nginxMissing, startFilePod } from "../lab/nginx.ts";
 import { startReverseProxy } from "../lab/nginx-reverse.ts";
 import { type Report, text } from "../lab/report.ts";
@@ -61,7 +61,7 @@ async function hits(run: WrkRounds, command: readonly string[]): Promise<void> {
   // Compressing leaves a process another one: whoever answers plain clients has not done it.
   const [first, second] = [await startCaches(lab, command, `127.0.0.1:${origin}`), await startCaches(lab, command, `127.0.0.1:${origin}`)];
   const contenders = [
-    contender(first.ours, plain), contender(first.nginx, plain), contender(await startBare(lab), plain),
+    contender(first.ours, plain), contender(first.nginx, plain), contender(await startCeiling(lab, CEILING, "text/html", PAGE), plain),
     contender(second.ours, gzipped), contender(second.nginx, gzipped),
   ];
   for (const each of contenders) await check(each);
@@ -102,12 +102,6 @@ function startOurs(lab: Lab, command: readonly string[], origin: string): Promis
 services: { pages: { url: "http://${origin}" } }
 routes: [{ path: /, service: pages, cache: true }]
 `);
-}
-
-async function startBare(lab: Lab): Promise<Server> {
-  const port = await freePort();
-  const running = await startBareServer(lab, port, "text/html", PAGE);
-  return { name: CEILING, pid: running.pid, port, log: null };
 }
 
 /** The first time it is no hit. @throws Error when what comes is not the page, in the coding that was asked for */

@@ -4,11 +4,11 @@
 // what TLS costs in this runtime before anything is done with it.
 
 import { takeLines } from "../lab/access-log.ts";
-import { startBareServer } from "../lab/bare-server.ts";
+import { startCeiling } from "../lab/bare-server.ts";
 import { makeSitePair, type SitePair } from "../lab/certificate.ts";
 import { gatewayAt, startFixedTls, startRegistered, writeRegistry } from "../lab/edge-gateway.ts";
 import { haproxyMissing, startHaproxyTls } from "../lab/haproxy.ts";
-import { freeDesktopAddress, freePort, type Lab } from "../lab/lab.ts";
+import { freeDesktopAddress, type Lab } from "../lab/lab.ts";
 import { nginxMissing, startJsonPod } from "../lab/nginx.ts";
 import { opensslMissing } from "../lab/openssl.ts";
 import { cpuSeconds } from "../lab/process-stats.ts";
@@ -74,13 +74,7 @@ async function startServers(lab: Lab, command: readonly string[], report: Report
   if (noHaproxy === null) servers.push(await startHaproxyTls(lab, pair.pemFile, target, POD_PORT));
   else report.skip("TLS beside haproxy", noHaproxy);
   const root = await writeRegistry(lab, "root", [gatewayAt(HOST, target, POD_PORT)]);
-  return [...servers, await startRegistered(lab, command, { name: "route-gateway, registered", root, pair }), await startBare(lab, pair)];
-}
-
-async function startBare(lab: Lab, pair: SitePair): Promise<Server> {
-  const port = await freePort();
-  const running = await startBareServer(lab, port, "application/json", BODY, pair);
-  return { name: CEILING, pid: running.pid, port, log: null };
+  return [...servers, await startRegistered(lab, command, { name: "route-gateway, registered", root, pair }), await startCeiling(lab, CEILING, "application/json", BODY, pair)];
 }
 
 /** What was seen of one server, one entry a round. */

@@ -36,14 +36,18 @@ export class CertificateStore {
 
   /** @throws CertificateError for what cannot be the name of a certificate */
   pathOf(name: string): string {
-    const fault = certificateNameFault(name); // What is a name of a certificate is also one of a file.
-    if (fault !== null) throw new CertificateError(fault);
-    return join(this.directory, `${name.replace("*", WILDCARD)}${EXTENSION}`);
+    return this.#path(name, EXTENSION);
   }
 
   /** Where the last failure is kept. @throws CertificateError for what cannot be the name of a certificate */
   failurePathOf(name: string): string {
-    return `${this.pathOf(name).slice(0, -EXTENSION.length)}${FAILED}`;
+    return this.#path(name, FAILED);
+  }
+
+  #path(name: string, extension: string): string {
+    const fault = certificateNameFault(name); // What is a name of a certificate is also one of a file.
+    if (fault !== null) throw new CertificateError(fault);
+    return join(this.directory, `${name.replace("*", WILDCARD)}${extension}`);
   }
 
   /** Everything that can be used, by name; what cannot is told, and left as it is. Removes what was given up long ago. */
@@ -53,7 +57,7 @@ export class CertificateStore {
     await removeAbandoned(this.directory, nowMs);
     await this.#removeLocks(nowMs);
     for (const file of await this.#files(EXTENSION, problems)) {
-      const name = file.slice(0, -EXTENSION.length).replace(WILDCARD, "*");
+      const name = nameOf(file, EXTENSION);
       try {
         const certificate = await this.read(name);
         if (certificate === null) continue;
@@ -134,7 +138,7 @@ export class CertificateStore {
       const path = join(this.directory, file);
       try {
         const failure = readFailure(Buffer.from(readSmallFile(path, FAILURE_LIMIT_BYTES, "failure"), "latin1").toString("utf8"));
-        if (isRemembered(failure, nowMs)) failures.set(file.slice(0, -FAILED.length).replace(WILDCARD, "*"), failure);
+        if (isRemembered(failure, nowMs)) failures.set(nameOf(file, FAILED), failure);
         else await rm(path, { force: true });
       } catch (error) {
         problems.push({ path, reason: (error as Error).message });
@@ -152,4 +156,9 @@ export class CertificateStore {
       return [];
     }
   }
+}
+
+/** Of the certificate that a file is about. */
+function nameOf(file: string, extension: string): string {
+  return file.slice(0, -extension.length).replace(WILDCARD, "*");
 }

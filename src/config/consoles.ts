@@ -2,6 +2,7 @@
 // original container and its library said in environment variables and constructor arguments.
 
 import text from "../../consoles.yaml" with { type: "text" };
+import { hostForUrl } from "../lib/address.ts";
 import type { Route } from "../route.ts";
 import type { Settings } from "../settings.ts";
 import { buildSettings, deepFreeze, type ParseOptions } from "./build.ts";
@@ -58,7 +59,7 @@ function consolesEnvironment(env: Environment, mistakes: string[]): Environment 
   if ((env["SECRET_KEY"] ?? "") === "") mistakes.push("environment variable SECRET_KEY is not set: the key that the tokens are signed with");
   return {
     ...env,
-    HOST: bracketed(host),
+    HOST: hostForUrl(host),
     HOST_PATH_PREFIX: prefix === "" ? "" : `/${prefix}`,
     WS_REMOTE_URL: remoteUrl(env, mistakes),
   };
@@ -75,7 +76,7 @@ function remoteUrl(env: Environment, mistakes: string[]): string {
     return "";
   }
   if (given === "") {
-    const url = `wss://${bracketed(host)}:${port === "" ? "443" : port}`;
+    const url = `wss://${hostForUrl(host)}:${port === "" ? "443" : port}`;
     readApiUrl(url, "environment variables KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT", mistakes);
     return url;
   }
@@ -97,10 +98,6 @@ function readApiUrl(url: string, from: string, mistakes: string[]): ApiUrl | nul
     mistakes.push(`${from}: ${error.message}`);
     return null;
   }
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
 }
 
 /** The words that Python programs take for a boolean. */

@@ -8,9 +8,9 @@ export function plainAddress(address: string): string {
   return address.startsWith("::ffff:") && address.includes(".") && address.indexOf(":", 7) < 0 ? address.slice(7) : address;
 }
 
-/** An address for a URL or a Host header: IPv6 in brackets. */
+/** An address for a URL or a Host header: IPv6 in brackets, also where it has them already. */
 export function hostForUrl(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
 }
 
 /** Of an address to listen on: 127.0.0.0/8 and ::1, as addresses; a name such as 127.example.org can be anything. */

@@ -2,7 +2,7 @@
 // repeated as well.
 
 import type { Target } from "../target.ts";
-import { type ExchangeReceiver, isIdempotent, type UpstreamRequest, type UpstreamResponse } from "../upstream/exchange.ts";
+import { type ExchangeReceiver, isRepeatable, type UpstreamRequest, type UpstreamResponse } from "../upstream/exchange.ts";
 import type { HttpPool } from "../upstream/http-pool.ts";
 import type { Attempts } from "./attempts.ts";
 
@@ -38,9 +38,8 @@ class Exchange implements ExchangeReceiver {
 
   failed(error: Error): void {
     const { sending, request } = this;
-    // A stream may have been read already; unless not a byte was sent, which `next` knows.
-    const isRepeatable = isIdempotent(request.method) && !(request.body instanceof ReadableStream);
-    const next = sending.isWanted() ? sending.attempts.next(error, isRepeatable, request.watcher) : null;
+    // What is not repeatable may go elsewhere all the same when not a byte was sent, which `next` knows.
+    const next = sending.isWanted() ? sending.attempts.next(error, isRepeatable(request), request.watcher) : null;
     if (next instanceof Promise) void whenReady(sending, next);
     else if (next === null) sending.failed(error);
     else attempt(sending, next);

@@ -80,3 +80,8 @@ export class ClientGoneError extends Error { override name = "ClientGoneError"; 
 export function isIdempotent(method: string): boolean {
   return method === "GET" || method === "HEAD" || method === "OPTIONS" || method === "PUT" || method === "DELETE";
 }
+
+/** That, and it is in hand as a whole: a stream may have been read already. */
+export function isRepeatable({ method, body }: UpstreamRequest): boolean {
+  return isIdempotent(method) && !(body instanceof ReadableStream);
+}

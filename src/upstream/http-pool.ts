@@ -7,7 +7,7 @@ import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
 import { connect, type PooledAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
 import { DialQueue } from "./dial-queue.ts";
-import { type ExchangeReceiver, type ExchangeWatcher, isIdempotent, type UpstreamRequest, UpstreamClosedError } from "./exchange.ts";
+import { type ExchangeReceiver, type ExchangeWatcher, isIdempotent, isRepeatable, type UpstreamRequest, UpstreamClosedError } from "./exchange.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { BufferBudget } from "./response-body.ts";
 import { ResponseHeadMemo } from "./response-head.ts";
@@ -168,7 +168,7 @@ export class HttpPool implements Sweepable {
   }
 
   unread({ address }: HttpConnection, request: UpstreamRequest, receiver: ExchangeReceiver, error: Error): void {
-    if (isIdempotent(request.method) && !(request.body instanceof ReadableStream)) this.#await(address, request, receiver);
+    if (isRepeatable(request)) this.#await(address, request, receiver);
     else receiver.failed(error);
   }
 

@@ -32,7 +32,7 @@ describe("healthcheck", () => {
     // Nobody may listen there; what is asked is what counts.
     const standard = await healthcheck(["--consoles"]);
     expect(standard.stdout + standard.stderr).toContain("http://127.0.0.1:5001/healthz");
-    expect((await healthcheck(["--consoles"], { HOST: "::1", PORT: "9" })).stderr).toContain("http://[::1]:9/healthz");
+    for (const HOST of ["::1", "[::1]"]) expect((await healthcheck(["--consoles"], { HOST, PORT: "9" })).stderr).toContain("http://[::1]:9/healthz");
     await expect(healthcheck(["--consoles"], { PORT: "http" })).rejects.toThrow("environment variable HOST or PORT: ");
     await expect(healthcheck(["--consoles", "--url", "http://127.0.0.1/"])).rejects.toThrow("leave --url out");
   });

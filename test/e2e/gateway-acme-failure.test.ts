@@ -103,75 +103,68 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
     expect(gateway.events("certificate not obtained").map(({ name }) => name)).toEqual([NAME, NAME]);
   });
 
-  test("finds another's answer to the challenge tells so, waits, and succeeds when the name leads here again", async () => {
+  /** While the name leads to somebody else's server. */
+  async function hijacked(work: () => Promise<void>): Promise<void> {
     const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
     try {
       await ca.setAddress(NAME, "127.0.0.2");
-      await start();
-      await gateway.set("1-app", NAME, backends);
-      const reason = await refusal(gateway, NAME);
-      expect(reason).toStartWith(`the CA refuses ${NAME}: urn:ietf:params:acme:error:`);
-      const state = await stateOf(gateway, NAME);
-      expect(Date.parse(state?.nextRenewal ?? "") - Date.parse(state?.lastError?.time ?? "")).toBeGreaterThanOrEqual(60_000);
-      expect(await shownTo(gateway, NAME)).toBeNull();
-
-      await ca.setAddress(NAME, "127.0.0.1");
-      clock.advance(PAUSE_MS);
-      await certified(gateway, NAME);
-      expect(ca.asked.slice(-2)).toEqual([NAME, NAME]);
+      await work();
     } finally {
       await hijacker.stop(true);
     }
-  });
+  }
 
-  test("refused a name is not asked for it again by a restart, until its pause is over or the file that keeps it is removed", async () => {
-    const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
-    try {
-      await ca.setAddress(NAME, "127.0.0.2");
-      await start();
-      await gateway.set("1-app", NAME, backends);
-      const reason = await refusal(gateway, NAME);
-      const before = await stateOf(gateway, NAME);
-      const { orders } = ca;
-      for (let restart = 0; restart < 3; restart += 1) {
-        await gateway.stop();
-        await start({ root: gateway.root });
-        const { lastError, nextRenewal, failures } = (await stateOf(gateway, NAME))!;
-        expect([lastError?.message, nextRenewal, failures]).toEqual([reason, before!.nextRenewal, 0]);
-      }
-      const file = join(gateway.root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.failed`);
-      expect(gateway.events("certificate waits for its next attempt")[0]).toMatchObject({ level: "warn", name: NAME, reason, file });
-      expect(statSync(file).mode & 0o777).toBe(0o600);
-      clock.advance(30_000);
-      expect(ca.orders).toBe(orders);
+  test("finds another's answer to the challenge tells so, waits, and succeeds when the name leads here again", () => hijacked(async () => {
+    await start();
+    await gateway.set("1-app", NAME, backends);
+    const reason = await refusal(gateway, NAME);
+    expect(reason).toStartWith(`the CA refuses ${NAME}: urn:ietf:params:acme:error:`);
+    const state = await stateOf(gateway, NAME);
+    expect(Date.parse(state?.nextRenewal ?? "") - Date.parse(state?.lastError?.time ?? "")).toBeGreaterThanOrEqual(60_000);
+    expect(await shownTo(gateway, NAME)).toBeNull();
 
+    await ca.setAddress(NAME, "127.0.0.1");
+    clock.advance(PAUSE_MS);
+    await certified(gateway, NAME);
+    expect(ca.asked.slice(-2)).toEqual([NAME, NAME]);
+  }));
+
+  test("refused a name is not asked for it again by a restart, until its pause is over or the file that keeps it is removed", () => hijacked(async () => {
+    await start();
+    await gateway.set("1-app", NAME, backends);
+    const reason = await refusal(gateway, NAME);
+    const before = await stateOf(gateway, NAME);
+    const { orders } = ca;
+    for (let restart = 0; restart < 3; restart += 1) {
       await gateway.stop();
-      await ca.setAddress(NAME, "127.0.0.1");
-      rmSync(file);
       await start({ root: gateway.root });
-      await certified(gateway, NAME);
-      expect(ca.orders).toBe(orders + 1);
-    } finally {
-      await hijacker.stop(true);
+      const { lastError, nextRenewal, failures } = (await stateOf(gateway, NAME))!;
+      expect([lastError?.message, nextRenewal, failures]).toEqual([reason, before!.nextRenewal, 0]);
     }
-  });
+    const file = join(gateway.root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.failed`);
+    expect(gateway.events("certificate waits for its next attempt")[0]).toMatchObject({ level: "warn", name: NAME, reason, file });
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    clock.advance(30_000);
+    expect(ca.orders).toBe(orders);
 
-  test("refused a name is asked for it at once by a restart with another challenge configuration", async () => {
-    const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
-    try {
-      await ca.setAddress(NAME, "127.0.0.2");
-      await start({ http: "127.0.0.1:0" }); // Not where the CA looks.
-      await gateway.set("1-app", NAME, backends);
-      await refusal(gateway, NAME);
-      await gateway.stop();
-      await ca.setAddress(NAME, "127.0.0.1");
-      await start({ root: gateway.root });
-      await certified(gateway, NAME);
-      expect(gateway.events("certificate waits for its next attempt")).toEqual([]);
-    } finally {
-      await hijacker.stop(true);
-    }
-  });
+    await gateway.stop();
+    await ca.setAddress(NAME, "127.0.0.1");
+    rmSync(file);
+    await start({ root: gateway.root });
+    await certified(gateway, NAME);
+    expect(ca.orders).toBe(orders + 1);
+  }));
+
+  test("refused a name is asked for it at once by a restart with another challenge configuration", () => hijacked(async () => {
+    await start({ http: "127.0.0.1:0" }); // Not where the CA looks.
+    await gateway.set("1-app", NAME, backends);
+    await refusal(gateway, NAME);
+    await gateway.stop();
+    await ca.setAddress(NAME, "127.0.0.1");
+    await start({ root: gateway.root });
+    await certified(gateway, NAME);
+    expect(gateway.events("certificate waits for its next attempt")).toEqual([]);
+  }));
 
   test("would sign for no underscore is not asked for one, and the state of the name says that it never is", async () => {
     const { orders } = ca;
