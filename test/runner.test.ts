@@ -6,7 +6,8 @@ import { join } from "node:path";
 const FILES: Readonly<Record<string, string>> = {
   "good/a.test.ts": `describe("outer <&>", () => { describe("inner", () => {
     test("passes", () => {}); test.skipIf(true)("needs \\"nginx\\"", () => {}); }); });`,
-  "failing/b.test.ts": `test("fails", () => { expect(1).toBe(2); }); test("passes", () => {});`,
+  "failing/b.test.ts": `test("fails", () => { expect(1).toBe(2); }); test("passes", () => {});
+    describe("prepared", () => { beforeAll(() => { throw new Error("no <moon>"); }); test("never runs", () => {}); });`,
   "crashing/c.test.ts": `test("ends the process", () => process.exit(0)); test("never runs", () => {});`,
   "broken/d.test.ts": `throw new Error("cannot load");`,
   "empty/e.test.ts": `export {};`,
@@ -19,7 +20,7 @@ describe("test runner", () => {
     directory = await mkdtemp(join(tmpdir(), "runner-"));
     for (const [name, source] of Object.entries(FILES)) {
       await mkdir(join(directory, name, ".."), { recursive: true });
-      await Bun.write(join(directory, name), `import { describe, expect, test } from "bun:test";\n${source}`);
+      await Bun.write(join(directory, name), `import { beforeAll, describe, expect, test } from "bun:test";\n${source}`);
     }
   });
   afterAll(() => rm(directory, { recursive: true }));
@@ -38,10 +39,14 @@ describe("test runner", () => {
     expect(lines).toContain('  good/a.test.ts > outer <&> > inner > needs "nginx"');
   });
 
-  test("fails when a test fails, and names it", async () => {
+  test("fails when a test or its preparation fails, names it and says why", async () => {
     const { code, last, lines } = await run("failing", "good");
-    expect([code, last]).toEqual([1, "2 passed, 1 failed, 1 skipped"]);
-    expect(lines).toContain("  failing/b.test.ts > fails");
+    expect([code, last]).toEqual([1, "2 passed, 2 failed, 1 skipped"]);
+    const failed = lines.slice(lines.indexOf("failed:") + 1, -2).map((line) => line.replace(/ at .*/, " at ..."));
+    expect(failed).toEqual([
+      "  failing/b.test.ts > fails", "      AssertionError: expect(received).toBe(expected)", "      Expected: 2", "      Received: 1", "            at ...",
+      "  failing/b.test.ts > prepared > (unnamed)", "      Error: no <moon>", "            at ...",
+    ]);
   });
 
   for (const [kind, name] of [["broken", "d: ended with exit code 1"], ["crashing", "c: holds no test"], ["empty", "e: holds no test"]]) {

@@ -1,6 +1,7 @@
 // `npm test`: runs every test file with `bun test`, one process a file, one after the other: figures for memory, descriptors
 // and time then belong to the file that measures them, and a crash costs one file. Prints the runner's own output, then the
-// skipped and the failed tests by name, and as its last line `N passed, N failed, N skipped` from the JUnit reports.
+// skipped tests by name, the failed ones by name and reason, and as its last line `N passed, N failed, N skipped` from the JUnit
+// reports.
 //
 //   npm test                     all files below test/
 //   npm test -- router e2e/vnc   the files whose path contains one of these
@@ -11,11 +12,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** One line each in the summary: `file > describe > test`. */
+/** In the summary, each `file > describe > test`; below what failed stands why. */
 type Report = { passed: number; readonly failed: string[]; readonly skipped: string[] };
 
 /** Far above any file's need; a hang must end before the machine's patience does. */
 const FILE_TIMEOUT_MS = 15 * 60_000;
+
+/** Of why one test failed; the whole of it stands in the runner's own output. */
+const REASON_LIMIT_LINES = 20;
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
@@ -70,14 +74,22 @@ function addReport(file: string, xml: string, total: Report): number {
     const name = [file, ...groups, attribute(attributes, "name")].filter((part) => part !== "").join(" > ");
     if (body.includes("<skipped")) total.skipped.push(name);
     else if (body.trim() === "") total.passed += 1;
-    else total.failed.push(name);
+    else total.failed.push([name, ...reason(body)].join("\n      "));
   }
   return cases.length;
 }
 
+function reason(body: string): string[] {
+  const text = decoded(/<failure[^>]*>([\s\S]*?)<\/failure>/.exec(body)?.[1] ?? "");
+  return text.split("\n").filter((line) => line.trim() !== "").slice(0, REASON_LIMIT_LINES);
+}
+
 function attribute(attributes: string, name: string): string {
-  const value = new RegExp(`(?:^| )${name}="([^"]*)"`).exec(attributes)?.[1] ?? "";
-  return value.replace(/&(\w+|#\d+);/g, (whole, entity: string) =>
+  return decoded(new RegExp(`(?:^| )${name}="([^"]*)"`).exec(attributes)?.[1] ?? "");
+}
+
+function decoded(text: string): string {
+  return text.replace(/&(\w+|#\d+);/g, (whole, entity: string) =>
     entity.startsWith("#") ? String.fromCodePoint(Number(entity.slice(1))) : (ENTITIES[entity] ?? whole));
 }
 

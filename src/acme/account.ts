@@ -2,14 +2,16 @@
 // accounts. A file that is gone means a new account; one that cannot be read is an error, because a new account in its place
 // would lose what the operator may have bound to the old one (CAA `accounturi`, RFC 8657).
 //
-// Of several processes that start at once, one makes the key and all use it; registering one key twice gives the same account
-// (RFC 8555 section 7.3.1).
+// Of several processes that start at once, one makes the key and all use it. One registers it, and the others then find where:
+// registering a key twice gives the same account (RFC 8555 section 7.3.1), but CAs fail at two that come at the same moment.
 
 import { createHash, createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createAtomically, PRIVATE, writeAtomically } from "../lib/atomic-file.ts";
+import { lockFile } from "../lib/file-lock.ts";
 import { AcmeError, reasonOf } from "./errors.ts";
+import { stopError } from "./transport.ts";
 
 export type Account = {
   readonly keyPem: string;
@@ -33,6 +35,20 @@ export class AccountFile {
       return (await this.#read()) ?? (await this.#create());
     } catch (error) {
       throw new AcmeError("storage", `cannot use the account in ${this.path}: ${reasonOf(error)}`, { cause: error });
+    }
+  }
+
+  /**
+   * Waits until nobody else, in this process or another one, registers this account.
+   * @throws AcmeError storage, or why `signal` ended the wait
+   */
+  async lock(signal: AbortSignal): Promise<Disposable> {
+    const path = `${this.path}.lock`;
+    try {
+      return await lockFile(path, signal);
+    } catch (error) {
+      if (signal.aborted) throw stopError(signal, error);
+      throw new AcmeError("storage", `cannot lock ${path}: ${reasonOf(error)}`, { cause: error });
     }
   }
 

@@ -33,6 +33,9 @@ export type AcmeClientOptions = {
   cleanupFailed?(identifier: string, error: Error): void;
 };
 
+/** To the CA, as one account. */
+type Connection = { readonly client: Client; readonly transport: Transport };
+
 export class AcmeClient {
   readonly #account: AccountFile;
 
@@ -78,14 +81,23 @@ export class AcmeClient {
         if (!(error instanceof AcmeError) || error.problemType !== `${PROBLEM}accountDoesNotExist`) throw error;
       }
     }
-    const { client, transport } = await this.#connect({ ...account, url: null }, signal);
-    await this.#register(client, account);
+    const { client, transport } = await this.#registered(account.url, signal);
     return job(client, transport);
   }
 
+  /** One registers at a time: who waited for another one uses the account that it got. @param forgottenUrl of what is none any more */
+  async #registered(forgottenUrl: string | null, signal: AbortSignal): Promise<Connection> {
+    using _ = await this.#account.lock(signal);
+    const account = await this.#account.open();
+    if (account.url !== forgottenUrl) return this.#connect(account, signal);
+    const connection = await this.#connect({ ...account, url: null }, signal);
+    await this.#register(connection.client, account);
+    return connection;
+  }
+
   /**
-   * A key that the CA knows already (two first orders at once, a crash before the account was kept) leads to its account, RFC 8555
-   * section 7.3.1. Not by `client.createAccount`, which would go on to change that account, and perhaps by nothing: a strict CA refuses.
+   * A key that the CA knows already (a crash before the account was kept) leads to its account, RFC 8555 section 7.3.1. Not by
+   * `client.createAccount`, which would go on to change that account, and perhaps by nothing: a strict CA refuses.
    */
   async #register(client: Client, { keyPem }: Account): Promise<void> {
     const { email } = this.options;
@@ -94,7 +106,7 @@ export class AcmeClient {
     await this.#account.keep({ keyPem, url: client.getAccountUrl() });
   }
 
-  async #connect({ keyPem, url }: Account, signal: AbortSignal): Promise<{ client: Client; transport: Transport }> {
+  async #connect({ keyPem, url }: Account, signal: AbortSignal): Promise<Connection> {
     // It brings axios and node-forge with it: loaded by the first order, not by every start.
     const { Client } = await import("acme-client");
     const { directoryUrl, caPem, requestTimeoutMs = 30_000 } = this.options;

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { X509CertificateGenerator } from "@peculiar/x509";
 import type { Certificate } from "../certificate.ts";
 import { PRIVATE, PUBLIC, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
-import { withLock } from "./lock.ts";
+import { lockFile } from "../lib/file-lock.ts";
 import { CertificateError, readCertificate } from "./read.ts";
 
 const NAME = "route-gateway local authority";
@@ -108,18 +108,17 @@ export class LocalAuthority {
 /** One of several processes makes it. */
 async function openAuthority(directory: string, nowMs: number): Promise<KeptAuthority> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  return withLock(join(directory, "ca.lock"), new AbortController().signal, async () => {
-    const certFile = join(directory, "ca.pem");
-    const keyFile = join(directory, "ca-key.pem");
-    const [certPem, keyPem] = [await readOrNull(certFile), await readOrNull(keyFile)];
-    if (certPem !== null && keyPem !== null && hasTimeLeft(certPem, keyPem, certFile, nowMs)) return { certPem, keyPem };
-    const made = await makeAuthority(nowMs);
-    // No crash leaves a pair that does not fit: the old certificate goes first, the new one comes last.
-    await removeDurably(certFile);
-    await writeAtomically(keyFile, made.keyPem, PRIVATE);
-    await writeAtomically(certFile, made.certPem, PUBLIC);
-    return made;
-  });
+  using _ = await lockFile(join(directory, "ca.lock"), new AbortController().signal);
+  const certFile = join(directory, "ca.pem");
+  const keyFile = join(directory, "ca-key.pem");
+  const [certPem, keyPem] = [await readOrNull(certFile), await readOrNull(keyFile)];
+  if (certPem !== null && keyPem !== null && hasTimeLeft(certPem, keyPem, certFile, nowMs)) return { certPem, keyPem };
+  const made = await makeAuthority(nowMs);
+  // No crash leaves a pair that does not fit: the old certificate goes first, the new one comes last.
+  await removeDurably(certFile);
+  await writeAtomically(keyFile, made.keyPem, PRIVATE);
+  await writeAtomically(certFile, made.certPem, PUBLIC);
+  return made;
 }
 
 /** Somebody's own files are not overwritten: what does not fit is an error. */

@@ -6,9 +6,9 @@ import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
+import { lockFile } from "../lib/file-lock.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import { type Failure, readFailure, writeFailure } from "./failure.ts";
-import { withLock } from "./lock.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
 import { isRemembered } from "./schedule.ts";
 
@@ -111,7 +111,8 @@ export class CertificateStore {
   async exclusively<T>(name: string, signal: AbortSignal, job: () => Promise<T>): Promise<T> {
     const path = this.pathOf(name);
     await this.#makeDirectory();
-    return withLock(`${path.slice(0, -EXTENSION.length)}${LOCK}`, signal, job);
+    using _ = await lockFile(`${path.slice(0, -EXTENSION.length)}${LOCK}`, signal);
+    return await job();
   }
 
   async #makeDirectory(): Promise<void> {

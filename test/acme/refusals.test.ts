@@ -1,7 +1,7 @@
 // A CA in trouble, or none at all: a stand-in that speaks enough of ACME over real TLS to fail at any step.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AcmeClient, type AcmeClientOptions } from "../../src/acme/client.ts";
@@ -48,15 +48,23 @@ function refusing(status: number, problem: object, headers: Record<string, strin
   return (path) => (path === "/order" ? Response.json(problem, { status, headers: { "Content-Type": "application/problem+json", ...headers } }) : null);
 }
 
-/** What an order fails with. */
-async function order(to: Reply, options: Partial<AcmeClientOptions> = {}): Promise<AcmeError> {
-  reply = to;
-  const client = new AcmeClient({
+/** With an account of its own, unless it is told a directory. */
+function newClient(options: Partial<AcmeClientOptions> = {}): AcmeClient {
+  return new AcmeClient({
     directoryUrl: `https://127.0.0.1:${server.port}/dir`, directory: join(root, `client${++clients}`), email: null, caPem: authority.pem, ...options,
   });
-  const error = await client.order(["a.example.org"], "http-01", new HttpSolver()).then(() => null, (thrown: unknown) => thrown);
+}
+
+async function failure(client: AcmeClient, signal?: AbortSignal): Promise<AcmeError> {
+  const error = await client.order(["a.example.org"], "http-01", new HttpSolver(), signal).then(() => null, (thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(AcmeError);
   return error as AcmeError;
+}
+
+/** What an order fails with. */
+function order(to: Reply, options: Partial<AcmeClientOptions> = {}): Promise<AcmeError> {
+  reply = to;
+  return failure(newClient(options));
 }
 
 const RATE_LIMITED = { type: "urn:ietf:params:acme:error:rateLimited", detail: "too many certificates already issued" };
@@ -102,6 +110,53 @@ describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
   test("gives up on nonces that are bad for ever", async () => {
     const error = await order(refusing(400, { type: "urn:ietf:params:acme:error:badNonce", detail: "no" }));
     expect(error.code).toBe("invalid_answer");
+  });
+
+  // Pebble fails ("Error saving account") at two requests for one account at the same moment.
+  for (const [whose, makeClients] of [
+    ["one process", (): AcmeClient[] => Array<AcmeClient>(4).fill(newClient())],
+    ["several processes", (): AcmeClient[] => { const directory = join(root, `shared${++clients}`); return Array.from({ length: 4 }, () => newClient({ directory })); }],
+  ] as const) {
+    test(`registers one account for the first orders of ${whose}`, async () => {
+      const asked: string[] = [];
+      const refusal = refusing(403, { type: "urn:ietf:params:acme:error:caa" });
+      reply = (path) => (asked.push(path), refusal(path));
+      const errors = await Promise.all(makeClients().map((client) => failure(client)));
+      expect(errors.map(({ code }) => code)).toEqual(Array(4).fill("refused"));
+      expect(asked.filter((path) => path === "/account")).toHaveLength(1);
+      expect(asked.filter((path) => path === "/order")).toHaveLength(4);
+    });
+  }
+
+  test("can be stopped while another one registers the account, and goes on when that fails", async () => {
+    const asked = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<Response>();
+    const refusal = refusing(403, { type: "urn:ietf:params:acme:error:caa" });
+    reply = (path) => {
+      if (path !== "/account") return refusal(path);
+      asked.resolve();
+      reply = refusal;
+      return held.promise;
+    };
+    const client = newClient();
+    const first = failure(client);
+    await asked.promise;
+    const stop = new AbortController();
+    const [stopped, second] = [failure(client, stop.signal), failure(client)];
+    stop.abort();
+    expect((await stopped).code).toBe("stopped");
+    held.resolve(Response.json({ type: "urn:ietf:params:acme:error:serverInternal" }, { status: 500, headers: { "Content-Type": "application/problem+json" } }));
+    expect((await first).code).toBe("unreachable");
+    expect((await second).code).toBe("refused");
+  });
+
+  test("says so when the account cannot be locked", async () => {
+    const directory = join(root, `client${++clients}`);
+    const { accountFile } = newClient({ directory });
+    mkdirSync(`${accountFile}.lock`, { recursive: true });
+    const error = await order(() => null, { directory });
+    expect(error).toMatchObject({ code: "storage" });
+    expect(error.message).toContain(`${accountFile}.lock`);
   });
 
   const STRANGE: ReadonlyArray<readonly [what: string, reply: Reply, code: AcmeErrorCode]> = [

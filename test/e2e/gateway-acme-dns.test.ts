@@ -75,7 +75,7 @@ describe.skipIf(!HAS_PEBBLE)("the wildcard certificate, with our own DNS server"
   });
 
   test("has an account of its own beside that of HTTP-01", () => {
-    const accounts = (resolver: string) => readdirSync(join(gateway.root, "acme", resolver)).filter((file) => file.startsWith("account-"));
+    const accounts = (resolver: string) => readdirSync(join(gateway.root, "acme", resolver)).filter((file) => file.endsWith(".json"));
     expect(accounts("dnsresolver")).toHaveLength(1);
     expect(existsSync(join(gateway.root, "acme/resolver", accounts("dnsresolver")[0] as string))).toBe(false);
   });

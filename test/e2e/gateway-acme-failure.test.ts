@@ -207,7 +207,7 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
   test("meets a new account when the old one's file is gone, and the same one when only its address is", async () => {
     await startWithName();
     const directory = join(gateway.root, "acme/resolver");
-    const file = join(directory, readdirSync(directory).find((name) => name.startsWith("account-")) ?? "");
+    const file = join(directory, readdirSync(directory).find((name) => name.endsWith(".json")) ?? "");
     const read = () => JSON.parse(readFileSync(file, "utf8")) as { url: string | null; key: string };
     const first = read();
     rmSync(file);
@@ -313,7 +313,7 @@ describe.skipIf(!HAS_PEBBLE)("gateway processes with a CA", () => {
       await first.exit();
 
       const directory = join(root, "acme/resolver");
-      const accounts = () => readdirSync(directory).filter((name) => name.startsWith("account-")).map((name) => readFileSync(join(directory, name), "utf8"));
+      const accounts = () => readdirSync(directory).filter((name) => name.endsWith(".json")).map((name) => readFileSync(join(directory, name), "utf8"));
       const account = accounts();
       expect(account).toHaveLength(1);
       await ca.setAddress(NAME, "127.0.0.1");

@@ -21,7 +21,7 @@ export type PebbleOptions = {
 export class Pebble {
   readonly directory = mkdtempSync(join(tmpdir(), "route-pebble-"));
   readonly #authority = new CertificateAuthority("pebble");
-  readonly #ports = { acme: freePort(), management: freePort(), dns: freePort(), challenges: freePort() };
+  readonly #ports = freePorts("acme", "management", "dns", "challenges");
   #dns: Subprocess | null = null;
   #ca: Subprocess | null = null;
 
@@ -138,12 +138,12 @@ export class Pebble {
   }
 }
 
-/** Pebble cannot say which port it got: the kernel is asked for a free one before. */
-export function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = listener;
-  listener.stop(true);
-  return port;
+/** Pebble cannot say which ports it got: the kernel is asked for free ones before, for all at once, so that no two are the same. */
+function freePorts<const Name extends string>(...names: readonly Name[]): Record<Name, number> {
+  const listeners = names.map((name) => [name, Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } })] as const);
+  const ports = Object.fromEntries(listeners.map(([name, { port }]) => [name, port])) as Record<Name, number>;
+  for (const [, listener] of listeners) listener.stop(true);
+  return ports;
 }
 
 async function stopped(child: Subprocess | null): Promise<void> {

@@ -7,13 +7,18 @@ import { Database } from "bun:sqlite";
 const ATTEMPT_MS = 100;
 
 /**
- * Runs `job` while no other process (and nothing else in this one) holds the lock on `path`.
- * @throws Error when the file cannot be made or locked; the signal's reason when it ends waiting; what `job` throws
+ * Waits until no other process (and nothing else in this one) holds the lock on `path`, and holds it until it is disposed of.
+ * @throws Error when the file cannot be made or locked; the signal's reason when it ends waiting
  */
-export async function withLock<T>(path: string, signal: AbortSignal, job: () => Promise<T>): Promise<T> {
-  using database = new Database(path, { create: true, readwrite: true });
-  while (!locked(database)) await attemptPause(signal);
-  return await job(); // Closing the database gives the lock back.
+export async function lockFile(path: string, signal: AbortSignal): Promise<Disposable> {
+  const database = new Database(path, { create: true, readwrite: true });
+  try {
+    while (!locked(database)) await attemptPause(signal);
+    return database; // Closing it gives the lock back.
+  } catch (error) {
+    database.close();
+    throw error;
+  }
 }
 
 function locked(database: Database): boolean {
