@@ -1,6 +1,7 @@
 // argv → one command → the exit code. The only place that ends the process. Commands are loaded when they are asked for, so
 // that `serve` does not pay at its start for what only `demo` needs.
 
+import { writeSync } from "node:fs";
 import { Arguments, findCommand, parseArgs, renderCommands, renderHelp, UsageError } from "./cli/args.ts";
 import type { Command, Io } from "./cli/command.ts";
 import { ConfigError } from "./config/mistake.ts";
@@ -52,9 +53,35 @@ function report(error: unknown, io: Io): number {
   return 2;
 }
 
+/** All of it, however slowly it is read: what `process.stdout` still holds at the end of the process would be lost. @throws Error of the file system */
+function writeAll(fd: number, text: string): void {
+  for (let rest = Buffer.from(text); rest.length > 0;) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "EPIPE") return; // Its reader has seen enough.
+      if (code !== "EAGAIN") throw error;
+      Bun.sleepSync(1); // A pipe that does not block, and is full.
+    }
+  }
+}
+
 const io: Io = {
-  stdout: (text) => void process.stdout.write(text),
-  stderr: (text) => void process.stderr.write(text),
+  stdout(text) {
+    try {
+      writeAll(1, text);
+    } catch (error) {
+      throw new Error(`cannot write to stdout: ${(error as Error).message}`, { cause: error });
+    }
+  },
+  stderr(text) {
+    try {
+      writeAll(2, text);
+    } catch {
+      // There is nowhere left to say it; the exit code tells.
+    }
+  },
   env: process.env,
 };
 process.exitCode = await main(process.argv.slice(2), io).catch((error: unknown) => report(error, io));
