@@ -8,6 +8,7 @@ const FILES: Readonly<Record<string, string>> = {
     test("passes", () => {}); test.skipIf(true)("needs \\"nginx\\"", () => {}); }); });`,
   "failing/b.test.ts": `test("fails", () => { expect(1).toBe(2); }); test("passes", () => {});
     describe("prepared", () => { beforeAll(() => { throw new Error("no <moon>"); }); test("never runs", () => {}); });`,
+  "hanging/h.test.ts": `test("hangs", () => new Promise(() => {}), 100);`,
   "crashing/c.test.ts": `test("ends the process", () => process.exit(0)); test("never runs", () => {});`,
   "broken/d.test.ts": `throw new Error("cannot load");`,
   "empty/e.test.ts": `export {};`,
@@ -47,6 +48,12 @@ describe("test runner", () => {
       "  failing/b.test.ts > fails", "      AssertionError: expect(received).toBe(expected)", "      Expected: 2", "      Received: 1", "            at ...",
       "  failing/b.test.ts > prepared > (unnamed)", "      Error: no <moon>", "            at ...",
     ]);
+  });
+
+  test("says of a test that hung that it did", async () => {
+    const { code, last, lines } = await run("hanging");
+    expect([code, last]).toEqual([1, "0 passed, 1 failed, 0 skipped"]);
+    expect(lines.slice(-4, -2)).toEqual(["  hanging/h.test.ts > hangs", "      test timed out"]);
   });
 
   for (const [kind, name] of [["broken", "d: ended with exit code 1"], ["crashing", "c: holds no test"], ["empty", "e: holds no test"]]) {

@@ -15,6 +15,9 @@ import { join } from "node:path";
 /** In the summary, each `file > describe > test`; below what failed stands why. */
 type Report = { passed: number; readonly failed: string[]; readonly skipped: string[] };
 
+/** Of one test that says nothing itself; above the waits in them, which say what they waited for. */
+const TEST_TIMEOUT_MS = 30_000;
+
 /** Far above any file's need; a hang must end before the machine's patience does. */
 const FILE_TIMEOUT_MS = 15 * 60_000;
 
@@ -51,7 +54,7 @@ async function findTests(directory: string, patterns: readonly string[]): Promis
 async function runFile(directory: string, file: string, reportFile: string, total: Report): Promise<void> {
   await rm(reportFile, { force: true });
   // The limit that build.ts gives the executable: tests meet the server as it ships.
-  const command = [process.execPath, "--max-http-header-size=65536", "test", "--no-orphans"];
+  const command = [process.execPath, "--max-http-header-size=65536", "test", "--no-orphans", `--timeout=${TEST_TIMEOUT_MS}`];
   const report = ["--reporter=junit", `--reporter-outfile=${reportFile}`];
   const child = Bun.spawn([...command, ...report, join(directory, file)], {
     stdin: "ignore", stdout: "inherit", stderr: "inherit", timeout: FILE_TIMEOUT_MS,
@@ -80,8 +83,9 @@ function addReport(file: string, xml: string, total: Report): number {
 }
 
 function reason(body: string): string[] {
-  const text = decoded(/<failure[^>]*>([\s\S]*?)<\/failure>/.exec(body)?.[1] ?? "");
-  return text.split("\n").filter((line) => line.trim() !== "").slice(0, REASON_LIMIT_LINES);
+  const [, attributes = "", text] = /<failure([^>]*?)(?:\/>|>([\s\S]*?)<\/failure>)/.exec(body) ?? [];
+  const said = text === undefined ? attribute(attributes, "message") : decoded(text);
+  return said.split("\n").filter((line) => line.trim() !== "").slice(0, REASON_LIMIT_LINES);
 }
 
 function attribute(attributes: string, name: string): string {

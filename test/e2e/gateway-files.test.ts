@@ -75,10 +75,11 @@ function putByRename(id: string, text: string): void {
   renameSync(path(`.${id}.new`), path(`${id}.yaml`));
 }
 
-/** Which pod answers; what curl says when nobody does. */
+/** Which pod answers; what curl says when nobody does, or the gateway for a name that ended after the handshake. */
 async function answers(name: string): Promise<string> {
   const { code, stdout, stderr } = await gateway.tryCurl(`${name}.${DOMAIN}`, "/");
-  return code === 0 ? (JSON.parse(stdout) as { port: string }).port : stderr;
+  if (code !== 0) return stderr;
+  return stdout.startsWith("{") ? (JSON.parse(stdout) as { port: string }).port : stdout;
 }
 
 /** A change is seen within a second; a busy machine may need another one. */
