@@ -23,18 +23,18 @@ beforeAll(() => { directory = mkdtempSync(join(tmpdir(), "route-docs-")); });
 afterAll(() => { rmSync(directory, { recursive: true, force: true }); });
 
 describe("docs/HTTPS.md", () => {
-  test("has a trial and a complete file", () => {
-    expect([examples.length, commands.length]).toEqual([2, 2]);
+  test("has a trial, a short file and a complete one", () => {
+    expect([examples.length, commands.length]).toEqual([3, 2]);
   });
 
-  test.each([0, 1])("file %d loads without a mistake or a note, also by the JSON Schema", (index) => {
+  test.each([0, 1, 2])("file %d loads without a mistake or a note, also by the JSON Schema", (index) => {
     const parsed = parseSettings(examples[index] ?? "", "HTTPS.md", { env: ENV });
     expect(parsed).toMatchObject({ notes: [] });
     expect(accepts(jsonSchema(), parse(examples[index] ?? ""))).toBe(true);
   });
 
   test("the complete file says what the text says of it", () => {
-    const parsed = parseSettings(examples[1] ?? "", "HTTPS.md", { env: ENV });
+    const parsed = parseSettings(examples[2] ?? "", "HTTPS.md", { env: ENV });
     if ("mistakes" in parsed) throw new Error(JSON.stringify(parsed.mistakes));
     const { tls, routes, desktopToken, vmToken } = parsed.settings;
     expect(tls).toMatchObject({ https: { host: "", port: 443 }, names: ["labs.example.org"], defaultName: null, redirect: true, hstsS: 31_536_000, acme: { storage: "/var/lib/route-gateway/acme" } });
