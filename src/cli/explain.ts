@@ -104,7 +104,7 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
   const isUpgrade = route.websocket && wantsUpgrade(request);
   if (isUpgrade) {
     checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });
-    if (route.tokenSources.length > 0) checkOrigin(request, route);
+    checkOrigin(request, route);
     say("upgrade", "WebSocket, bridged");
   } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
     throw new RouteError("upgrade_required", "a console is a WebSocket (add --header 'Upgrade: websocket')");

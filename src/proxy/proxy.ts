@@ -148,7 +148,7 @@ export class Proxy {
     }
     if (isUpgrade) {
       checkHandshake(request);
-      if (route.tokenSources.length > 0) checkOrigin(request, route);
+      checkOrigin(request, route);
       if (route.closeAfterUpgrade) visit.closingProtocol = offeredProtocols(request)[0] ?? "";
     } else if (route.service.kind === "console" && !wantsViewer(route, request)) {
       throw new RouteError("upgrade_required", "a console is a WebSocket");

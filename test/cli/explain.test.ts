@@ -112,6 +112,14 @@ routes:
     expect((await from("::ffff:192.0.2.9", "")).exitCode).toBe(0);
   });
 
+  test("says that a route without a token refuses an origin which it does not list", async () => {
+    const file = join(directory, "origins.yaml");
+    writeFileSync(file, "services:\n  a: { url: \"http://127.0.0.1:1\" }\nroutes:\n  - { path: /, service: a, websocket: true, origins: [https://good.example] }\n");
+    const from = (origin: string) => explain("/", "--config", file, "--header", "Upgrade: websocket", "--header", `Origin: ${origin}`);
+    expect(await from("https://evil.example")).toMatchObject({ exitCode: 1, text: expect.stringContaining("403 forbidden: origin refused") });
+    expect((await from("https://good.example")).exitCode).toBe(0);
+  });
+
   test("shows the lines that ask the upstream for a WebSocket", async () => {
     const { text } = await explain("/websockify", "--token", token("10.1.2.3"), "--header", "Upgrade: websocket", "--header", "Sec-WebSocket-Protocol: binary, base64");
     const lines = text.split("\n").map((line) => line.trim());

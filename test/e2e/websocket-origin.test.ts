@@ -18,6 +18,9 @@ beforeAll(async () => {
   const env = { ...pod.env, PYOS_FQDN: "127.0.1.1", PYOS_SERVICE_PORT: String(pod.port("spawner_service_tcp_port")) };
   routers["default"] = await TestRouter.start({ env });
   routers["any"] = await TestRouter.start({ env, config: withOrigins("any") });
+  routers["tokenless"] = await TestRouter.start({
+    config: `services:\n  live: { url: "http://127.0.1.1:${pod.port("spawner_service_tcp_port")}" }\nroutes:\n  - { path: /live, service: live, websocket: true, origins: [https://good.example] }\n`,
+  });
   routers["list"] = await TestRouter.start({ env, config: withOrigins("[https://desk.example, \"http://intranet:8080\"]") });
 });
 afterAll(async () => {
@@ -62,5 +65,11 @@ describe("the Origin of an upgrade", () => {
 
   test("is the control plane's own affair on routes without a token", async () => {
     expect(await status("default", "desk.example", "https://elsewhere.example", "/API/live")).toBe(101);
+  });
+
+  test.each([["https://good.example", 101], ["https://evil.example", 403]])("is checked on a route without a token that lists origins: %s gets %d", async (origin, expected) => {
+    const accepted = pod.accepted;
+    expect(await status("tokenless", "desk.example", origin, "/live")).toBe(expected);
+    if (expected === 403) expect(pod.accepted).toBe(accepted);
   });
 });
