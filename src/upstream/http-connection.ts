@@ -13,10 +13,8 @@ import {
 } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
 import { type BufferBudget, StreamedBody } from "./response-body.ts";
-import { ProtocolError, type ResponseHead, type ResponseHeadMemo, type SeenHead } from "./response-head.ts";
+import { INTERIM_LIMIT, ProtocolError, type ResponseHead, type ResponseHeadMemo, type SeenHead } from "./response-head.ts";
 
-/** Interim answers (1xx) before the final one; more is a storm. */
-const INTERIM_LIMIT = 8;
 const SLOW_AFTER_MS = 100;
 /**
  * A client that takes nothing of a stream for this long is given up. Its kernel and ours hold some megabytes, which a

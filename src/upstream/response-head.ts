@@ -6,6 +6,8 @@
 export const HEAD_LIMIT_BYTES = 64 * 1024;
 /** Ten thousand short lines fit into that, and what is made of them takes their square: a third of a second. */
 const HEADER_LIMIT = 500;
+/** Interim answers (1xx) before the final one; more is a storm. */
+export const INTERIM_LIMIT = 8;
 
 export type BodyFraming =
   | { readonly kind: "none" }

@@ -9,7 +9,7 @@ import { connect, type ConnectAddress } from "./connect.ts";
 import { Dial } from "./dial.ts";
 import { ClientGoneError, type ExchangeWatcher, UpstreamClosedError, UpstreamTimeoutError } from "./exchange.ts";
 import { Outgoing } from "./outgoing.ts";
-import { type BodyFraming, parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
+import { type BodyFraming, INTERIM_LIMIT, parseResponseHead, ProtocolError, type ResponseHead } from "./response-head.ts";
 import { closePayload, encodeFrame, encodeShortFrame, FrameError, FrameReader, type FrameSink, Opcode, SHORT_FRAME_BYTES } from "./websocket-frame.ts";
 
 /** The upstream answered the handshake with something else than 101. */
@@ -79,6 +79,8 @@ type Handshake = WebSocketDial & {
   readonly key: string;
   /** Of the answer, from when it was asked for; until then the dial has its own. */
   deadlineMs: number;
+  /** Interim answers so far. */
+  interim: number;
   readonly resolve: (upstream: UpstreamWebSocket) => void;
   readonly reject: (error: Error) => void;
 };
@@ -102,7 +104,7 @@ export class UpstreamWebSocket implements Sweepable {
 
   constructor(request: WebSocketDial, sweeper: Sweeper, resolve: Handshake["resolve"], reject: Handshake["reject"]) {
     this.#sweeper = sweeper;
-    this.#handshake = { ...request, resolve, reject, deadlineMs: Infinity, key: randomBytes(16).toString("base64") };
+    this.#handshake = { ...request, resolve, reject, deadlineMs: Infinity, interim: 0, key: randomBytes(16).toString("base64") };
   }
 
   // ---- handshake
@@ -134,10 +136,17 @@ export class UpstreamWebSocket implements Sweepable {
   }
 
   #readHandshake(handshake: Handshake, chunk: Buffer): void {
-    const bytes = this.#incoming === null ? chunk : Buffer.concat([this.#incoming, chunk]);
-    this.#incoming = bytes;
+    let bytes = this.#incoming === null ? chunk : Buffer.concat([this.#incoming, chunk]);
     try {
-      const head = parseResponseHead(bytes, "GET");
+      let head = parseResponseHead(bytes, "GET");
+      // RFC 9110 section 15.2: the answer is yet to come. 101 is one, with which HTTP ends.
+      while (head !== null && head.status < 200 && head.status !== 101) {
+        handshake.interim += 1;
+        if (handshake.interim > INTERIM_LIMIT) throw new ProtocolError("too many interim responses");
+        bytes = bytes.subarray(head.end);
+        head = parseResponseHead(bytes, "GET");
+      }
+      this.#incoming = bytes;
       if (head === null) return;
       if (head.status !== 101) return this.#readRefusal(handshake, head, bytes.subarray(head.end));
       this.#headers = head.headers.filter(([name]) => !name.startsWith("sec-websocket-"));

@@ -258,6 +258,46 @@ describe("a pod that refuses the handshake", () => {
   });
 });
 
+describe("interim answers of a pod, up to eight", () => {
+  const HINTS = "HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n";
+  const PROCESSING = "HTTP/1.1 102 Processing\r\n\r\n";
+
+  test("before its 101 stay between it and us", async () => {
+    podAnswers((seen, connection) => {
+      connection.write(`${HINTS}${PROCESSING.repeat(7)}`);
+      connection.accept(seen);
+    });
+    const client = await tryWs(vnc());
+    expect(client.status).toBe(101);
+    expect(client.header("link")).toBeNull();
+    client.send(OP.text, "hello");
+    await client.until(() => client.messages.length === 1);
+  });
+
+  test("may come in pieces", async () => {
+    podAnswers((seen, connection) => {
+      connection.write(HINTS.slice(0, 20));
+      setTimeout(() => {
+        connection.write(HINTS.slice(20));
+        connection.accept(seen);
+      }, 20);
+    });
+    expect((await tryWs(vnc())).status).toBe(101);
+  });
+
+  test("do not hide a refusal", async () => {
+    podAnswers((_seen, connection) => connection.write(`${HINTS}HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n`));
+    expect((await tryWs(vnc())).status).toBe(403);
+  });
+
+  test("a ninth gives the client 502", async () => {
+    podAnswers((_seen, connection) => connection.write(PROCESSING.repeat(9)));
+    expect((await tryWs(vnc())).status).toBe(502);
+    await pod.until(() => pod.open.size === 0);
+    expect(router.lines.at(-1)).toMatchObject({ status: 502, reason: "too many interim responses" });
+  });
+});
+
 describe("early bytes", () => {
   test("frames that the pod sends right behind its 101 arrive, in order", async () => {
     podAnswers((seen, connection) => {
