@@ -4,6 +4,7 @@
 // Strict, because a header that is read in two ways is two clients: one spelling of the text form, no address of another family.
 
 import { isIPv4, isIPv6 } from "node:net";
+import { canonicalAddress } from "../lib/address.ts";
 
 /** With its CRLF; section 2.1. */
 const V1_LONGEST = 107;
@@ -50,7 +51,7 @@ function readText(bytes: Buffer): ProxyHeader {
   const isAddress = family === "TCP4" ? isIPv4 : family === "TCP6" ? isPlainIPv6 : null;
   if (isAddress === null) return bad("PROXY line of another protocol");
   const isGood = isAddress(source) && isAddress(destination) && isPort(sourcePort) && isPort(destinationPort) && more.length === 0;
-  return isGood ? { kind: "header", length, client: { address: canonical(source), port: Number(sourcePort) } } : bad("malformed PROXY line");
+  return isGood ? { kind: "header", length, client: { address: canonicalAddress(source) ?? source, port: Number(sourcePort) } } : bad("malformed PROXY line");
 }
 
 function isPlainIPv6(text: string): boolean {
@@ -90,7 +91,10 @@ function readBinary(bytes: Buffer): ProxyHeader {
 
 function addressOf(family: number, block: Buffer): { address: string; port: number } | null {
   if (family === TCP4) return { address: block.subarray(0, 4).join("."), port: block.readUInt16BE(8) };
-  if (family === TCP6) return { address: canonical(block.toString("hex", 0, 16).replace(/.{4}(?!$)/g, "$&:")), port: block.readUInt16BE(32) };
+  if (family === TCP6) {
+    const source = block.toString("hex", 0, 16).replace(/.{4}(?!$)/g, "$&:");
+    return { address: canonicalAddress(source) ?? source, port: block.readUInt16BE(32) };
+  }
   // A Unix socket's peer has no address, and this connection brings no datagrams.
   return null;
 }
@@ -103,15 +107,6 @@ function areFields(bytes: Buffer): boolean {
 }
 
 // ----
-
-/** One spelling of each address: that of RFC 5952, and of an IPv4-mapped one what it carries. */
-function canonical(address: string): string {
-  if (isIPv4(address)) return address;
-  const text = new URL(`http://[${address}]/`).hostname.slice(1, -1);
-  const mapped = /^::ffff:([\da-f]{1,4}):([\da-f]{1,4})$/.exec(text);
-  if (mapped === null) return text;
-  return mapped.slice(1).flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]).join(".");
-}
 
 const INCOMPLETE: ProxyHeader = { kind: "incomplete" };
 

@@ -1,11 +1,30 @@
 // IP addresses as text: one spelling for each, and membership in lists of CIDR blocks.
 
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
 /** `::ffff:1.2.3.4`, as a dual-stack listener reports IPv4 peers, becomes `1.2.3.4`; everything else stays. */
 export function plainAddress(address: string): string {
   // Nothing but dots may follow: `::ffff:0:1.2.3.4` is another thing.
   return address.startsWith("::ffff:") && address.includes(".") && address.indexOf(":", 7) < 0 ? address.slice(7) : address;
+}
+
+/** The one spelling of an IP literal without brackets (RFC 5952; an IPv4-mapped one as IPv4); null for anything else. */
+export function canonicalAddress(text: string): string | null {
+  if (isIPv4(text)) return text;
+  // A zone (`fe80::1%eth0`) is an interface of whoever wrote it.
+  if (!isIPv6(text) || text.includes("%")) return null;
+  const address = new URL(`http://[${withoutDots(text)}]/`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address);
+  if (mapped === null) return address;
+  const [high, low] = [Number.parseInt(mapped[1] ?? "", 16), Number.parseInt(mapped[2] ?? "", 16)];
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
+}
+
+/** `1::2:1.2.3.4` → `1::2:102:304`: the runtime's URL (Bun 1.4.5) refuses some of the former, which are addresses all the same. */
+function withoutDots(text: string): string {
+  return text.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_all, a, b, c, d) => {
+    return `${(Number(a) * 256 + Number(b)).toString(16)}:${(Number(c) * 256 + Number(d)).toString(16)}`;
+  });
 }
 
 /** An address for a URL or a Host header: IPv6 in brackets, also where it has them already. */

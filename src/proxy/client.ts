@@ -1,8 +1,7 @@
 // Who the client is: the peer's address, or what trusted proxies in front of us say. X-Forwarded-* from strangers means
 // nothing and is replaced.
 
-import { isIP } from "node:net";
-import { type CidrSet, plainAddress } from "../lib/address.ts";
+import { canonicalAddress, type CidrSet, plainAddress } from "../lib/address.ts";
 
 export type Client = {
   /** The client's own address, for the log, `allowedClients` and X-Real-IP. */
@@ -24,9 +23,18 @@ export function identifyClient(peerAddress: string, forwardedFor: string | undef
   // The nearest hop that is not one of ours is the client; an unreadable hop ends the walk at the hop before it.
   let address = peer;
   for (const hop of chain.toReversed()) {
-    if (isIP(hop) === 0) break;
-    address = plainAddress(hop);
+    const named = hopAddress(hop);
+    if (named === null) break;
+    address = named;
     if (!trusted.has(address)) break;
   }
   return { address, forwardedFor: [...chain, peer].join(", "), isTrustedPeer: true, scheme };
+}
+
+/** `9.9.9.9:1234`, `[2001:db8::1]:99`: some proxies write the port as well, and nginx's real_ip reads it. */
+function hopAddress(hop: string): string | null {
+  const plain = canonicalAddress(hop);
+  if (plain !== null) return plain;
+  const [, six, four] = /^(?:\[([^\]]*:[^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(hop) ?? [];
+  return canonicalAddress(six ?? four ?? "");
 }

@@ -3,7 +3,7 @@
 // bring back what a later one deleted.
 
 import type { Gateway, ServiceTotals } from "../gateway.ts";
-import { canonicalAddress } from "./address.ts";
+import { canonicalAddress } from "../lib/address.ts";
 import type { DomainCheck } from "./domain-check.ts";
 import { quoted, RegistryError } from "./errors.ts";
 import type { Registry } from "./registry.ts";

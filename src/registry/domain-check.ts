@@ -2,7 +2,7 @@
 // server follows. One of the addresses must be one of ours: a domain may have other homes besides.
 
 import { Resolver } from "node:dns/promises";
-import { canonicalAddress } from "./address.ts";
+import { canonicalAddress } from "../lib/address.ts";
 import { quoted } from "./errors.ts";
 
 export type DomainCheckOptions = {

@@ -4,8 +4,8 @@
 
 import { isIP, isIPv6 } from "node:net";
 import type { Backend } from "../gateway.ts";
-import { hostForUrl } from "../lib/address.ts";
-import { canonicalAddress, isConnectable, isLoopback } from "./address.ts";
+import { canonicalAddress, hostForUrl } from "../lib/address.ts";
+import { isConnectable, isLoopback } from "./address.ts";
 import { quoted } from "./errors.ts";
 
 export const FILE_EXTENSION = ".yaml";

@@ -22,7 +22,10 @@ const TRUSTED = "trustedProxies: [127.0.0.1]";
 describe("lists of clients", () => {
   test.each([
     ["allowedClients: [10.0.0.0/8]", { "10.1.2.3": 200, "192.0.2.1": 403 }],
-    ["deniedClients: [192.0.2.0/24, \"2001:db8::/32\"]", { "10.1.2.3": 200, "192.0.2.1": 403, "2001:db8::1": 403, "2001:db9::1": 200 }],
+    ["deniedClients: [192.0.2.0/24, \"2001:db8::/32\"]", {
+      "10.1.2.3": 200, "192.0.2.1": 403, "2001:db8::1": 403, "2001:db9::1": 200,
+      "10.1.2.3:99": 200, "192.0.2.1:1234": 403, "[2001:db8::1]": 403, "[2001:db8::1]:99": 403, "::FFFF:192.0.2.1": 403, "::ffff:c000:201": 403,
+    }],
     ["allowedClients: [10.0.0.0/8], deniedClients: [10.6.6.6]", { "10.1.2.3": 200, "10.6.6.6": 403, "192.0.2.1": 403 }],
   ])("%s", async (keys, expected) => {
     const front = await router({ config: table(TRUSTED, `, ${keys}`) });
@@ -31,6 +34,12 @@ describe("lists of clients", () => {
     expect(found).toEqual(expected);
     for (const client of Object.keys(expected)) expect((await ask(front.port, head("GET", "/free", from(client)))).status).toBe(200);
   });
+});
+
+test("the log has one spelling of each client", async () => {
+  const front = await router({ config: table(TRUSTED, "") });
+  for (const client of ["192.0.2.1:1234", "::FFFF:192.0.2.1", "[2001:DB8:0::1]:99"]) await ask(front.port, head("GET", "/x", from(client)));
+  expect(front.lines.filter(({ message }) => message === "access").map(({ client }) => client)).toEqual(["192.0.2.1", "192.0.2.1", "2001:db8::1"]);
 });
 
 describe("a place that some may not go to", () => {

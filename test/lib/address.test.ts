@@ -1,10 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { CidrSet, hostForUrl, isCidr, plainAddress } from "../../src/lib/address.ts";
+import { canonicalAddress, CidrSet, hostForUrl, isCidr, plainAddress } from "../../src/lib/address.ts";
 
 describe("an address as text", () => {
   test.each([["::ffff:10.1.2.3", "10.1.2.3"], ["10.1.2.3", "10.1.2.3"], ["::1", "::1"],
     ["::ffff:0:1", "::ffff:0:1"]])("%p is plainly %p", (given, plain) => {
     expect(plainAddress(given)).toBe(plain);
+  });
+
+  test.each([["10.1.2.3", "10.1.2.3"], ["2001:DB8:0:0::0001", "2001:db8::1"], ["::ffff:102:304", "1.2.3.4"], ["::FFFF:1.2.3.4", "1.2.3.4"],
+    ["0:0:0:0:0:ffff:1.2.3.4", "1.2.3.4"], ["64:ff9b::1.2.3.4", "64:ff9b::102:304"], ["1::2:1.2.3.4", "1::2:102:304"], ["::", "::"],
+    ["fe80::1%eth0", null], ["[::1]", null], ["1.2.3.4:80", null], ["01.2.3.4", null], ["pod.example", null], ["", null]])("%p has the one spelling %p", (given, spelling) => {
+    expect(canonicalAddress(given)).toBe(spelling);
   });
 
   test("stands in brackets in a URL when it is IPv6", () => {

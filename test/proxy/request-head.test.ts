@@ -97,6 +97,13 @@ describe("who the client is", () => {
     ["an unreadable hop ends the walk", "10.0.0.1", "1.1.1.1, evil, 10.0.0.2", "10.0.0.2",
       "1.1.1.1, evil, 10.0.0.2, 10.0.0.1"],
     ["a trusted proxy without a chain is the client itself", "10.0.0.1", undefined, "10.0.0.1", "10.0.0.1"],
+    ["a hop may have a port", "10.0.0.1", "9.9.9.9:1234, 10.0.0.2:80", "9.9.9.9", "9.9.9.9:1234, 10.0.0.2:80, 10.0.0.1"],
+    ["and brackets, with a port or without", "10.0.0.1", "[2001:db8::1]:99", "2001:db8::1", "[2001:db8::1]:99, 10.0.0.1"],
+    ["which are no spelling of IPv4", "10.0.0.1", "[9.9.9.9]:99", "10.0.0.1", "[9.9.9.9]:99, 10.0.0.1"],
+    ["a port is a number", "10.0.0.1", "9.9.9.9:http", "10.0.0.1", "9.9.9.9:http, 10.0.0.1"],
+    ["a hop has one spelling", "10.0.0.1", "[2001:DB8:0:0::0001]", "2001:db8::1", "[2001:DB8:0:0::0001], 10.0.0.1"],
+    ["also one of IPv4 in IPv6", "10.0.0.1", "::FFFF:9.9.9.9, ::ffff:a00:2", "9.9.9.9", "::FFFF:9.9.9.9, ::ffff:a00:2, 10.0.0.1"],
+    ["an interface of the proxy is nobody", "10.0.0.1", "fe80::1%eth0", "10.0.0.1", "fe80::1%eth0, 10.0.0.1"],
     ["empty hops are nobody", "10.0.0.1", " , ,1.1.1.1,", "1.1.1.1", "1.1.1.1, 10.0.0.1"],
   ];
   test.each(CASES)("%s", (_name, peer, chain, address, forwardedFor) => {

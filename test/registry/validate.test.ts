@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { canonicalAddress } from "../../src/registry/address.ts";
+import { canonicalAddress } from "../../src/lib/address.ts";
 import { checkBackends, domainFault, formatBackend, nameFault, parseBackend, workloadIdFault } from "../../src/registry/validate.ts";
 
 const RULES = { isPassthrough: false, allowLoopback: false, publicAddresses: ["185.69.166.1", "2a10:b600::1"] };
