@@ -2,12 +2,13 @@
 // wanted follows from the configuration and from what is registered; nothing else is ever asked for.
 
 import { createHash } from "node:crypto";
-import { accessSync, constants, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AcmeClient } from "./acme/client.ts";
 import { DnsSolver, type DnsZone } from "./acme/dns-solver.ts";
 import { ExecSolver } from "./acme/exec-solver.ts";
 import { HttpSolver } from "./acme/http-solver.ts";
+import { assertProgram } from "./acme/program.ts";
+import { readRoot } from "./acme/root.ts";
 import type { ChallengeSolver } from "./acme/solver.ts";
 import type { CertificateState as ShownState } from "./admin/answers.ts";
 import type { Certificate } from "./certificate.ts";
@@ -60,7 +61,7 @@ export class Certificates {
     const certificates = new Certificates(options);
     const { tls, log } = options;
     try {
-      const authority = tls.localAuthority === null ? null : await LocalAuthority.open({ directory: tls.localAuthority });
+      const authority = tls.localAuthority === null ? null : await openAuthority(tls.localAuthority);
       if (authority !== null) log.info("local certificate authority", { ca: authority.caFile });
       for (const resolver of RESOLVERS) {
         const issuer = authority === null ? certificates.#acme(resolver) : { issue: (names: readonly string[]) => authority.issue(names) };
@@ -194,19 +195,11 @@ export class Certificates {
   }
 }
 
-function readRoot(file: string): string {
+async function openAuthority(directory: string): Promise<LocalAuthority> {
   try {
-    return readFileSync(file, "utf8");
+    return await LocalAuthority.open({ directory });
   } catch (cause) {
-    throw new Error(`cannot read the root certificate of the ACME server: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function assertProgram(file: string): void {
-  try {
-    accessSync(file, constants.X_OK);
-  } catch (cause) {
-    throw new Error(`cannot run the challenge program: ${(cause as Error).message}`, { cause });
+    throw new Error(`cannot open the local authority: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -2,10 +2,10 @@
 // lead to it (zbus, the admin API, files), and the DNS server for challenges. App starts it when its settings ask for any of
 // this, and not otherwise: a plain router loads none of it.
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { knownCaaIdentities } from "./acme/caa.ts";
 import { AdminServer } from "./admin/server.ts";
+import { readTokenFile } from "./admin/token-file.ts";
 import type { Certificate } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
 import { Certificates } from "./certificates.ts";
@@ -15,6 +15,7 @@ import { HttpsServers } from "./entrypoint/https.ts";
 import { TlsFront, type TlsRoute } from "./entrypoint/tls.ts";
 import type { Gateway, GatewayHandlers } from "./gateway.ts";
 import type { Sweeper } from "./lib/deadlines.ts";
+import { makeFault } from "./lib/file-fault.ts";
 import type { Log } from "./lib/log.ts";
 import { stallAt } from "./limits/minimum-rate.ts";
 import { createExposition } from "./metrics/exposition.ts";
@@ -152,7 +153,7 @@ export class Front {
   #listenAdmin(admin: NonNullable<Settings["admin"]>, calls: GatewayHandlers | null, counts: ProgramCounts): void {
     const { registry } = this;
     this.#admin = new AdminServer(admin.listen, {
-      token: admin.tokenFile === null ? null : readToken(admin.tokenFile), hostNames: [],
+      token: admin.tokenFile === null ? null : readTokenFile(admin.tokenFile), hostNames: [],
       gateways: registry === null || calls === null ? null : { calls, registry },
       certificates: () => this.certificates?.states() ?? [],
       services: counts.services,
@@ -242,15 +243,7 @@ async function openRegistry({ root, domain }: GatewaySettings, log: Log): Promis
       },
     });
   } catch (cause) {
-    throw new Error(`cannot use the registry ${directory}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function readToken(file: string): string {
-  try {
-    return readFileSync(file, "utf8").trim();
-  } catch (cause) {
-    throw new Error(`cannot read the admin token: ${(cause as Error).message}`, { cause });
+    throw new Error(`cannot use the registry ${directory}: ${makeFault(cause)}`, { cause });
   }
 }
 

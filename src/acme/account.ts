@@ -6,10 +6,11 @@
 // registering a key twice gives the same account (RFC 8555 section 7.3.1), but CAs fail at two that come at the same moment.
 
 import { createHash, createPrivateKey, generateKeyPairSync } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createAtomically, PRIVATE, writeAtomically } from "../lib/atomic-file.ts";
 import { lockFile } from "../lib/file-lock.ts";
+import { makePrivateDirectory } from "../lib/private-directory.ts";
 import { AcmeError, reasonOf } from "./errors.ts";
 import { stopError } from "./transport.ts";
 
@@ -48,7 +49,7 @@ export class AccountFile {
       return await lockFile(path, signal);
     } catch (error) {
       if (signal.aborted) throw stopError(signal, error);
-      throw new AcmeError("storage", `cannot lock ${path}: ${reasonOf(error)}`, { cause: error });
+      throw new AcmeError("storage", reasonOf(error), { cause: error });
     }
   }
 
@@ -73,7 +74,7 @@ export class AccountFile {
   }
 
   async #create(): Promise<Account> {
-    await mkdir(dirname(this.path), { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(dirname(this.path));
     const account = { keyPem: newAccountKey(), url: null };
     if (await createAtomically(this.path, write(account), PRIVATE)) return account;
     const other = await this.#read();

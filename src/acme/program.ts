@@ -1,5 +1,7 @@
 // One run of a program of the operator's: without a shell, with an end, and with what it complained about in the error.
 
+import { accessSync, constants } from "node:fs";
+import { fileFault } from "../lib/file-fault.ts";
 import { within } from "../lib/within.ts";
 import { AcmeError } from "./errors.ts";
 import { stopError } from "./transport.ts";
@@ -7,6 +9,15 @@ import { stopError } from "./transport.ts";
 const OUTPUT_LIMIT_BYTES = 64 * 1024;
 /** After its end. A name server that it leaves running may hold its output open for ever. */
 const OUTPUT_GRACE_MS = 250;
+
+/** Better at the start than at the first order. @throws Error with the path in its message when it cannot be run */
+export function assertProgram(file: string): void {
+  try {
+    accessSync(file, constants.X_OK);
+  } catch (cause) {
+    throw new Error(`cannot run the challenge program ${file}: ${fileFault(cause)}`, { cause });
+  }
+}
 
 /**
  * @returns what it printed

@@ -2,13 +2,14 @@
 // trust, and certificates signed by it for whatever name is asked for. Nothing of it is meant for the public.
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import type { X509CertificateGenerator } from "@peculiar/x509";
 import type { Certificate } from "../certificate.ts";
 import { PRIVATE, PUBLIC, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
 import { lockFile } from "../lib/file-lock.ts";
+import { makePrivateDirectory } from "../lib/private-directory.ts";
 import { CertificateError, readCertificate } from "./read.ts";
 
 const NAME = "route-gateway local authority";
@@ -107,7 +108,7 @@ export class LocalAuthority {
 
 /** One of several processes makes it. */
 async function openAuthority(directory: string, nowMs: number): Promise<KeptAuthority> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makePrivateDirectory(directory);
   using _ = await lockFile(join(directory, "ca.lock"), new AbortController().signal);
   const certFile = join(directory, "ca.pem");
   const keyFile = join(directory, "ca-key.pem");

@@ -2,6 +2,7 @@
 // the two files of a pair don't fit (one is new, the other still old) or cannot be read, the last good ones stay.
 
 import type { Certificate } from "../certificate.ts";
+import { fileFault } from "../lib/file-fault.ts";
 import { type FileWatchOptions, watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { CertificateSet } from "./certificate-set.ts";
@@ -84,6 +85,6 @@ function read(path: string, limitBytes: number, what: string): string {
   try {
     return readSmallFile(path, limitBytes, what);
   } catch (error) {
-    throw new CertificateError(`cannot read ${path}: ${(error as Error).message}`);
+    throw new CertificateError(`cannot read ${path}: ${fileFault(error)}`);
   }
 }

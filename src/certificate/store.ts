@@ -2,11 +2,13 @@
 // other, readable by their owner only. Several processes may use one directory; whoever wants to change an entry holds its lock.
 // Beside it `<name>.failed` while the last attempt at it failed.
 
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import { PRIVATE, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
+import { fileFault } from "../lib/file-fault.ts";
 import { lockFile } from "../lib/file-lock.ts";
+import { makePrivateDirectory } from "../lib/private-directory.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import { type Failure, readFailure, writeFailure } from "./failure.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
@@ -64,7 +66,7 @@ export class CertificateStore {
         if (nowMs - certificate.notAfterMs > GIVEN_UP_MS) await this.remove(name);
         else certificates.set(name, certificate);
       } catch (error) {
-        problems.push({ path: join(this.directory, file), reason: (error as Error).message });
+        problems.push({ path: join(this.directory, file), reason: fileFault(error) });
       }
     }
     return { certificates, failures: await this.#failures(nowMs, problems), problems };
@@ -86,7 +88,7 @@ export class CertificateStore {
 
   /** @throws Error of the file system: what was there still is */
   async write(name: string, { certPem, keyPem }: Certificate): Promise<void> {
-    await this.#makeDirectory();
+    await makePrivateDirectory(this.directory);
     await writeAtomically(this.pathOf(name), `${certPem}${keyPem}`, PRIVATE);
   }
 
@@ -110,13 +112,9 @@ export class CertificateStore {
    */
   async exclusively<T>(name: string, signal: AbortSignal, job: () => Promise<T>): Promise<T> {
     const path = this.pathOf(name);
-    await this.#makeDirectory();
+    await makePrivateDirectory(this.directory);
     using _ = await lockFile(`${path.slice(0, -EXTENSION.length)}${LOCK}`, signal);
     return await job();
-  }
-
-  async #makeDirectory(): Promise<void> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
   }
 
   /**
@@ -153,7 +151,7 @@ export class CertificateStore {
     try {
       return (await readdir(this.directory)).filter((file) => file.endsWith(extension)).toSorted();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") problems.push({ path: this.directory, reason: (error as Error).message });
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") problems.push({ path: this.directory, reason: fileFault(error) });
       return [];
     }
   }

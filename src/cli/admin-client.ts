@@ -1,6 +1,7 @@
 // What commands that speak to a running instance share: where its admin API is, its token, and what its errors say.
 
 import { readFileSync } from "node:fs";
+import { fileFault } from "../lib/file-fault.ts";
 import type { FlagSpec } from "./args.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Io } from "./command.ts";
@@ -74,7 +75,7 @@ function readToken(file: string): string {
   try {
     return readFileSync(file, "utf8").trim();
   } catch (error) {
-    throw new UsageError(`--admin-token: ${(error as Error).message}`);
+    throw new UsageError(`--admin-token: cannot read ${file}: ${fileFault(error)}`);
   }
 }
 

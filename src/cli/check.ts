@@ -3,7 +3,7 @@
 
 import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileFault } from "../config/file-fault.ts";
+import { fileFault } from "../lib/file-fault.ts";
 import { parseFile } from "../config/load.ts";
 import { ConfigError, formatMistake, type Mistake } from "../config/mistake.ts";
 import type { NamedPath } from "../config/source.ts";

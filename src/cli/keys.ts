@@ -3,7 +3,7 @@
 
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileFault } from "../config/file-fault.ts";
+import { makeFault } from "../lib/file-fault.ts";
 import { MAX_RSA_BITS, MIN_RSA_BITS, STRONG_RSA_BITS } from "../token/keys.ts";
 import { type DesktopKeys, generateKeys } from "../token/mint.ts";
 import { UsageError } from "./args.ts";
@@ -61,14 +61,9 @@ function writeKeys(directory: string, keys: DesktopKeys, io: Io): number {
     }
     return 0;
   } catch (error) {
-    io.stderr(`cannot write keys: ${directory}: ${fault(error)}\n`);
+    io.stderr(`cannot write keys: ${directory}: ${makeFault(error)}\n`);
     return 1;
   }
-}
-
-/** What makes directories says of a file in its place only that it exists. */
-function fault(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code === "EEXIST" ? "is not a directory" : fileFault(error);
 }
 
 /** Written beside and renamed: nobody sees half a file, and the mode holds from the first byte on. */

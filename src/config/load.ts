@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import builtInText from "../../routes.yaml" with { type: "text" };
 import type { Settings } from "../settings.ts";
 import { buildSettings, type Parsed, type ParseOptions } from "./build.ts";
-import { fileFault } from "./file-fault.ts";
+import { fileFault } from "../lib/file-fault.ts";
 import { ConfigError } from "./mistake.ts";
 import { type Plain, Source } from "./source.ts";
 

@@ -35,7 +35,7 @@ export function hint(code: string | undefined, error: unknown, host: string, fla
   if (code === "EADDRINUSE") return `the address is in use (another server? choose one with ${flag} HOST:PORT)`;
   if (code === "EACCES" || code === "EPERM") return `not permitted (ports below 1024 need CAP_NET_BIND_SERVICE or root; or choose one with ${flag} HOST:PORT)`;
   if (code === "EADDRNOTAVAIL") return "no such address on this machine";
-  // Bun says "invalid argument" of a name that it cannot resolve; of an address it means something else.
-  if (code === "ENOENT" || (code === "EINVAL" && isIP(host) === 0)) return "cannot resolve the name";
+  // Bun says "invalid argument", or "try again", of a name that it cannot resolve; of an address it means something else.
+  if (code === "ENOENT" || ((code === "EINVAL" || code === "EAGAIN") && isIP(host) === 0)) return "cannot resolve the name";
   return (error as Error).message;
 }

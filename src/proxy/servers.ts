@@ -12,6 +12,7 @@ import { HealthChecks } from "../balance/health-checks.ts";
 import { RetryBudget } from "../balance/retry-budget.ts";
 import { StickyCookie } from "../balance/sticky.ts";
 import { hostForUrl } from "../lib/address.ts";
+import { fileFault } from "../lib/file-fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Sweeper } from "../lib/deadlines.ts";
 import { type FixedService, type HealthSettings, type ServerTrust, type ServiceServer, serverUrlOf } from "../service.ts";
@@ -205,6 +206,6 @@ function readCa(service: string, { caFile }: ServerTrust, servers: readonly Serv
   try {
     return readFileSync(caFile, "utf8");
   } catch (cause) {
-    throw new Error(`cannot read the CA of service "${service}": ${(cause as Error).message}`, { cause });
+    throw new Error(`cannot read the CA of service "${service}", ${caFile}: ${fileFault(cause)}`, { cause });
   }
 }

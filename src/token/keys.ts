@@ -4,6 +4,7 @@
 // event and nothing else: its last good key stays. Which keys are in use changes only together with `version`.
 
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { fileFault } from "../lib/file-fault.ts";
 import { watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { DesktopTokenSettings } from "../settings.ts";
@@ -69,11 +70,12 @@ export class KeyStore {
     return this.#files.filter(({ failure }) => failure !== null).length;
   }
 
-  /** Reads every file; those that can be read are in use afterwards. @throws KeyError for the first one that cannot */
+  /** Reads every file; those that can be read are in use afterwards. @throws KeyError that names all that cannot */
   load(): void {
     for (const file of this.#files) this.#read(file);
-    const failed = this.#files.find(({ failure }) => failure !== null);
-    if (failed?.failure) throw failed.failure;
+    const [first, ...others] = this.#files.flatMap(({ failure }) => failure ?? []);
+    if (first === undefined) return;
+    throw others.length === 0 ? first : new KeyError([first, ...others].map(({ message }) => message).join("; "), { cause: first });
   }
 
   /** Follows the files from now on, what happened since `load` included. */
@@ -125,8 +127,7 @@ export function loadKey(path: string, kind: KeyKind, what: string, allowWeak: bo
   try {
     return parseKey(readSmallFile(path, FILE_LIMIT_BYTES, "key"), kind, allowWeak);
   } catch (thrown) {
-    const reason = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new KeyError(`cannot load ${what} ${path}: ${reason}`, { cause: thrown });
+    throw new KeyError(`cannot load ${what} ${path}: ${fileFault(thrown)}`, { cause: thrown });
   }
 }
 

@@ -4,6 +4,7 @@
 // and nothing else: its last good key stays.
 
 import { createSecretKey, type KeyObject } from "node:crypto";
+import { fileFault } from "../lib/file-fault.ts";
 import { watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { VmTokenSettings } from "../settings.ts";
@@ -89,7 +90,6 @@ export function loadSecret({ secret, allowWeakSecret }: SecretSettings): KeyObje
     }
     return createSecretKey(bytes);
   } catch (thrown) {
-    const reason = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new KeyError(`cannot load ${what}: ${reason}`, { cause: thrown });
+    throw new KeyError(`cannot load ${what}: ${fileFault(thrown)}`, { cause: thrown });
   }
 }

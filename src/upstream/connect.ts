@@ -38,7 +38,7 @@ const ALPN = Buffer.from("\x08http/1.1", "latin1");
  */
 export function connect<S>(to: ConnectAddress, data: S, handlers: SocketHandler<S>, dial: Dial<S>): void {
   const opened = (socket: Socket<S>): void => { if (!dial.settle(null, socket)) socket.terminate(); };
-  const failed = (error: Error): void => { dial.settle(new ConnectError("cannot connect", { cause: error })); };
+  const failed = (error: Error): void => { dial.settle(new ConnectError("cannot connect", { cause: inWords(error) })); };
   const { tls, socketPath } = to;
   // Bun.connect throws some of its errors at once: a CA that is no certificate, for one.
   Promise.try((): Promise<unknown> => {
@@ -66,6 +66,12 @@ function secured<S>(to: ConnectAddress, tls: TargetTls, handlers: SocketHandler<
     error: (socket, error) => isTrusted ? handlers.error?.(socket, error) : failed(error),
     close: (socket, error) => isTrusted ? handlers.close?.(socket, error) : failed(error ?? new Error("closed during the TLS handshake")),
   };
+}
+
+/** Of an answer that is no TLS at all, the TLS library says that it has the wrong version. */
+function inWords(error: Error): Error {
+  if (!error.message.includes("WRONG_VERSION_NUMBER")) return error;
+  return Object.assign(new Error("what answers does not speak TLS (is it plain HTTP?)"), { code: (error as NodeJS.ErrnoException).code });
 }
 
 function tlsSettings(to: ConnectAddress, { ca, serverName, skipsVerify }: TargetTls): Bun.TLSOptions {

@@ -2,6 +2,7 @@
 // the kubelet rotates the token about every hour and the CA when the cluster does.
 
 import { X509Certificate } from "node:crypto";
+import { fileFault } from "../lib/file-fault.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { CredentialFiles } from "../service.ts";
 
@@ -46,6 +47,6 @@ function read(path: string, what: string, limitBytes: number): string {
   try {
     return readSmallFile(path, limitBytes, "file of its kind");
   } catch (cause) {
-    throw new CredentialsError(`cannot load ${what} ${path}: ${(cause as Error).message}`, { cause });
+    throw new CredentialsError(`cannot load ${what} ${path}: ${fileFault(cause)}`, { cause });
   }
 }

@@ -105,7 +105,7 @@ describe("CertificateFiles", () => {
 
 describe("readCertificatePair", () => {
   test("names the file that cannot be read", () => {
-    expect(() => readCertificatePair(pair)).toThrow(`cannot read ${pair.certFile}: ENOENT`);
+    expect(() => readCertificatePair(pair)).toThrow(`cannot read ${pair.certFile}: no such file`);
     expect(() => readCertificatePair({ ...pair, certFile: root })).toThrow(`cannot read ${root}: it is not a file`);
   });
 

@@ -42,7 +42,7 @@ describe("CertificateStore", () => {
     const { certificates, problems } = await store.load(START_MS);
     expect([...certificates.keys()]).toEqual(["a.example.org"]);
     expect(problems.map(({ path, reason }) => [path.slice(store.directory.length + 1), reason.replace(/: .*/, "")])).toEqual([
-      ["directory.example.org.pem", "EISDIR"], ["garbage.example.org.pem", "there is no certificate in PEM"],
+      ["directory.example.org.pem", "is a directory"], ["garbage.example.org.pem", "there is no certificate in PEM"],
       ["half.example.org.pem", "there is no private key in PEM"], ["not a name.pem", "no certificate can ever be had for \"not a name\""],
       ["other.example.org.pem", "it is for a.example.org"],
     ]);
@@ -110,8 +110,8 @@ describe("CertificateStore", () => {
   test("says so when it cannot be written: before anything is asked for", async () => {
     writeFileSync(join(root, "certificates"), "a file");
     let isRun = false;
-    await expect(store.exclusively("a.example.org", never, async () => { isRun = true; })).rejects.toThrow();
-    await expect(store.write("a.example.org", await newCertificate(["a.example.org"]))).rejects.toThrow();
+    await expect(store.exclusively("a.example.org", never, async () => { isRun = true; })).rejects.toThrow(`cannot make the directory ${store.directory}: what stands before a slash is not a directory`);
+    await expect(store.write("a.example.org", await newCertificate(["a.example.org"]))).rejects.toThrow(`cannot make the directory ${store.directory}: what stands before a slash is not a directory`);
     expect(isRun).toBe(false);
   });
 

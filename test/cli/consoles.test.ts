@@ -98,7 +98,7 @@ describe("route-gateway consoles", () => {
     const log = new LogReader(child);
     await log.until("listening");
     expect(await log.until("service \"kubevirt\" answers 503 until its credentials are there")).toMatchObject({
-      level: "error", reason: expect.stringContaining("cannot load service account CA /nowhere/ca.crt: ENOENT"),
+      level: "error", reason: expect.stringContaining("cannot load service account CA /nowhere/ca.crt: no such file"),
     });
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);

@@ -240,7 +240,7 @@ routes:
 
   test("names the file of the service account that is missing", async () => {
     const { exitCode, text } = await explainConsole(`/late/${vmToken()}/ubuntu`, ...UPGRADE);
-    expect(text).toContain(`answer    503 service unavailable: cannot load service account CA ${join(directory, "absent.crt")}: ENOENT`);
+    expect(text).toContain(`answer    503 service unavailable: cannot load service account CA ${join(directory, "absent.crt")}: no such file`);
     expect([exitCode, text.includes(ACCOUNT)]).toEqual([1, false]);
   });
 

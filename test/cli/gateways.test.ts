@@ -93,7 +93,7 @@ describe("gateways", () => {
     ["an id too many", ["list", "x"], 'unexpected argument "x"'],
     ["a name too many", ["delete", "x", "y"], 'unexpected argument "y"'],
     ["an address that is none", ["list", "--admin", "ftp://127.0.0.1"], '--admin: not a URL: "ftp://127.0.0.1" (such as http://127.0.0.1:9090)'],
-    ["a token file that is not there", ["list", "--admin-token", "/nowhere/token"], "--admin-token: ENOENT: no such file or directory"],
+    ["a token file that is not there", ["list", "--admin-token", "/nowhere/token"], "--admin-token: cannot read /nowhere/token: no such file"],
   ])("refuses wrong usage: %s", async (_what, argv, message) => {
     const refused = gateways(...argv);
     await expect(refused).rejects.toThrow(UsageError);

@@ -8,6 +8,7 @@ describe("an address that cannot be listened on", () => {
     ["EADDRNOTAVAIL", "192.0.2.77", "no such address on this machine"],
     ["ENOENT", "nosuch.invalid", "cannot resolve the name"],
     ["EINVAL", "nosuch.invalid", "cannot resolve the name"],
+    ["EAGAIN", "nosuch.invalid", "cannot resolve the name"],
     ["EINVAL", "fe80::1", "as it came"],
     ["EADDRINUSE", "127.0.0.1", "the address is in use (another server? choose one with --http HOST:PORT)"],
     [undefined, "127.0.0.1", "as it came"],

@@ -109,7 +109,7 @@ describe.skipIf(!HAS_OPENSSL)("an https server", () => {
     const origin = serve(null);
     const front = await router(table(`{ url: "https://127.0.0.1:${origin.port}" }`));
     expect((await fetch(front.url("/"))).status).toBe(502);
-    await expect(router(table("{ url: \"https://127.0.0.1:1\", tls: { caFile: /nowhere/ca.pem } }"))).rejects.toThrow("cannot read the CA of service \"s\": ENOENT");
+    await expect(router(table("{ url: \"https://127.0.0.1:1\", tls: { caFile: /nowhere/ca.pem } }"))).rejects.toThrow("cannot read the CA of service \"s\", /nowhere/ca.pem: no such file");
   });
 });
 

@@ -123,9 +123,15 @@ describe("KeyStore", () => {
     expect(events).toEqual([]);
   });
 
+  test("names all files that it cannot load at once", () => {
+    const [one, two, three] = ["1.pem", "2.pem", "3.pem"].map((name) => join(root, "absent", name)) as [string, string, string];
+    const reasons = [`signing public key ${one}`, `signing public key ${two}`, `payload private key ${three}`].map((what) => `cannot load ${what}: no such file`);
+    expect(failure(() => makeStore({ signing: [one, two], payload: three }).store.load())).toBe(reasons.join("; "));
+  });
+
   test("names the file that it cannot load, and why", () => {
     const missing = join(root, "missing.pem");
-    expect(failure(() => makeStore({ signing: [missing] }).store.load())).toStartWith(`cannot load signing public key ${missing}: ENOENT`);
+    expect(failure(() => makeStore({ signing: [missing] }).store.load())).toStartWith(`cannot load signing public key ${missing}: no such file`);
     expect(() => makeStore({ payload: missing }).store.load()).toThrow(KeyError);
     expect(failure(() => makeStore({ payload: root }).store.load())).toBe(`cannot load payload private key ${root}: it is not a file`);
     const large = file("large.pem", "x".repeat(100_000));
@@ -201,7 +207,7 @@ describe("KeyStore", () => {
     store.load();
     store.watch();
     rmSync(join(root, "signing.pem"));
-    expect(await event()).toContain("ENOENT");
+    expect(await event()).toContain("no such file");
     writeFileSync(join(root, "signing.pem"), sampleKeys(1024).pem.signingPublicKey);
     expect(await event()).toContain("1024 bits");
     expect(store.signing[0]?.equals(keys.signingPublic)).toBe(true);

@@ -105,7 +105,7 @@ describe("a secret", () => {
 
   test("that cannot be read is reported with its file and why", () => {
     const missing = join(root, "missing");
-    expect(failure(fromFile(missing))).toStartWith(`cannot load console token secret ${missing}: ENOENT`);
+    expect(failure(fromFile(missing))).toStartWith(`cannot load console token secret ${missing}: no such file`);
     expect(failure(fromFile(root))).toBe(`cannot load console token secret ${root}: it is not a file`);
     const large = file("large", "x".repeat(5120));
     expect(failure(fromFile(large))).toBe(`cannot load console token secret ${large}: it has 5120 bytes, more than any secret (4096)`);
@@ -211,7 +211,7 @@ describe("a secret store", () => {
     store.watch();
     expect([text(), events.length]).toEqual([STRONG, 1]);
     rmSync(path);
-    expect(await event()).toContain(`error cannot load console token secret ${path}: ENOENT`);
+    expect(await event()).toContain(`error cannot load console token secret ${path}: no such file`);
     expect(text()).toBe(STRONG);
     writeFileSync(path, NEXT);
     expect(await event()).toBe("changed");
@@ -237,7 +237,7 @@ describe("a secret store", () => {
     expect(() => first.store.load()).toThrow(late);
     expect(first.store.key).toBeNull();
     first.store.watch();
-    expect(await first.event()).toContain("ENOENT");
+    expect(await first.event()).toContain("no such file");
     writeFileSync(late, STRONG);
     expect(await first.event()).toBe("changed");
     const second = makeStore(fromFile(late));

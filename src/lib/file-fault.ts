@@ -12,6 +12,20 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** @param error what a function of node:fs threw; a code without words of its own is shown as it came. */
 export function fileFault(error: unknown): string {
-  const known = WORDS[(error as NodeJS.ErrnoException).code ?? ""];
+  const known = WORDS[codeOf(error)];
   return known ?? (error instanceof Error ? error.message : String(error));
+}
+
+/** The same for what was to be written. */
+export function writeFault(error: unknown): string {
+  return /^(EACCES|EPERM)$/.test(codeOf(error)) ? "not permitted (this user needs write access there)" : fileFault(error);
+}
+
+/** The same for a directory that was to be made: of a file in its place is said only that it exists. */
+export function makeFault(error: unknown): string {
+  return codeOf(error) === "EEXIST" ? "is not a directory" : writeFault(error);
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "";
 }
