@@ -23,6 +23,7 @@ import { quoted, RegistryError } from "../registry/errors.ts";
 import { certificateJson, type CertificateState, gatewayJson, refuse, refuseFaults, refuseRegistration } from "./answers.ts";
 import { type CacheControl, purgeCache, showCache } from "./cache-control.ts";
 import { guard, type GuardOptions } from "./guard.ts";
+import { ADMIN_MARK } from "./mark.ts";
 import { readRegistration } from "./registration.ts";
 
 /** A registration is some hundred bytes. */
@@ -66,6 +67,7 @@ export function createAdmin(options: AdminOptions): Hono {
   app.notFound((context) => refuse(context, 404, "there is nothing here (see /api/gateways, /api/certificates, /api/services, /api/cache, /api/registry/problems, /metrics, /healthz)"));
   app.use(async (context, next) => {
     await next();
+    context.header(ADMIN_MARK.header, ADMIN_MARK.value);
     context.header("cache-control", "no-store");
     context.header("x-content-type-options", "nosniff");
     context.header("cross-origin-resource-policy", "same-origin");

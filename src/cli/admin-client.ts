@@ -1,6 +1,7 @@
 // What commands that speak to a running instance share: where its admin API is, its token, and what its errors say.
 
 import { readFileSync } from "node:fs";
+import { ADMIN_MARK } from "../admin/mark.ts";
 import { fileFault } from "../lib/file-fault.ts";
 import type { FlagSpec } from "./args.ts";
 import { type Arguments, UsageError } from "./args.ts";
@@ -29,7 +30,7 @@ export class AdminClient {
     this.#token = file === undefined ? null : readToken(file);
   }
 
-  /** The answer's JSON; null when it has none. @throws Error that a user can read: nobody there, or what it said */
+  /** The answer's JSON; null when it has none. @throws Error that a user can read: nobody there, somebody else, or what it said */
   async call(method: string, path: string, body?: object): Promise<unknown> {
     return (await this.#exchange(method, path, body)).value;
   }
@@ -40,21 +41,30 @@ export class AdminClient {
   }
 
   async #exchange(method: string, path: string, body?: object): Promise<{ readonly value: unknown; readonly headers: Headers }> {
-    const { response, text } = await this.#ask(method, path, body);
-    const value = readJson(text);
-    if (value === undefined) throw new Error(`${this.#base} answers ${response.status}, and not as the admin API does (choose another with --admin URL)`);
+    // A stranger might do what it is told. It need not be told the token either.
+    if (method !== "GET") await this.#ask("GET", "/healthz", null);
+    const { response, text } = await this.#ask(method, path, this.#token, body);
+    const value: unknown = text === "" ? null : JSON.parse(text);
     if (response.ok) return { value, headers: response.headers };
     const said = (value as { error?: string } | null)?.error ?? `the admin API answered ${response.status}`;
     throw new Error(response.status === 401 ? `${said}: give it with --admin-token FILE` : said);
   }
 
-  async #ask(method: string, path: string, body?: object): Promise<{ response: Response; text: string }> {
+  /** @throws Error when it is no admin API that answers, or nobody does */
+  async #ask(method: string, path: string, token: string | null, body?: object): Promise<{ response: Response; text: string }> {
+    const answer = await this.#fetch(method, path, token, body);
+    const { headers, status } = answer.response;
+    if (headers.get(ADMIN_MARK.header) === ADMIN_MARK.value) return answer;
+    throw new Error(`${this.#base} is not an admin API, what it answers (${status}) is somebody else's: it is at "entrypoints.admin", 127.0.0.1:9090 by default (choose another with --admin URL)`);
+  }
+
+  async #fetch(method: string, path: string, token: string | null, body?: object): Promise<{ response: Response; text: string }> {
     const longestMs = method === "GET" ? this.longestMs.read : this.longestMs.change;
     try {
       const response = await fetch(`${this.#base}${path}`, {
         // A proxy of the environment would get the token, and cannot reach our loopback.
         method, redirect: "manual", proxy: false, signal: AbortSignal.timeout(longestMs),
-        headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
+        headers: { ...(token === null ? {} : { authorization: `Bearer ${token}` }), ...(body === undefined ? {} : { "content-type": "application/json" }) },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       return { response, text: await response.text() };
@@ -76,15 +86,6 @@ function readToken(file: string): string {
     return readFileSync(file, "utf8").trim();
   } catch (error) {
     throw new UsageError(`--admin-token: cannot read ${file}: ${fileFault(error)}`);
-  }
-}
-
-/** undefined for what is no JSON; null for nothing. */
-function readJson(text: string): unknown {
-  try {
-    return text === "" ? null : JSON.parse(text);
-  } catch {
-    return undefined; // Somebody else's server, whose words would not help.
   }
 }
 

@@ -281,3 +281,16 @@ describe("what there is not", () => {
     expect([headers.get("cache-control"), headers.get("x-content-type-options")]).toEqual(["no-store", "nosniff"]);
   });
 });
+
+describe("every answer", () => {
+  test.each([["GET", "/api/gateways"], ["GET", "/healthz"], ["GET", "/nothing"], ["POST", "/metrics"], ["PUT", "/api/gateways/w1"], ["GET", "/api/cache"], ["DELETE", "/api/gateways/w1"]])("says that it is the admin API's: %s %s", async (method, path) => {
+    expect((await admin.ask(method, path)).headers.get("x-route-gateway")).toBe("admin");
+  });
+
+  test("also one that fails, or is refused to whoever may not ask", async () => {
+    admin.cache = { stats: () => { throw new Error("broken"); }, purge: () => 0 };
+    const failed = await admin.ask("GET", "/api/cache");
+    const foreign = await admin.ask("GET", "/api/gateways", { headers: { origin: "https://evil.example" } });
+    expect([failed, foreign].map(({ status, headers }) => [status, headers.get("x-route-gateway")])).toEqual([[500, "admin"], [403, "admin"]]);
+  });
+});

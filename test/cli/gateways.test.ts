@@ -29,6 +29,14 @@ async function gateways(...argv: string[]) {
   return { code, ...written };
 }
 
+function impatient(port: number | undefined): AdminClient {
+  return new AdminClient(parseArgs(["list", "--admin", `127.0.0.1:${port}`], command.spec), { read: 100, change: 200 });
+}
+
+function silence(port: number | undefined, seconds: string): string {
+  return `cannot reach the admin API at http://127.0.0.1:${port}: no answer within ${seconds} s (is it running? choose another with --admin URL)`;
+}
+
 const done = (stdout: string) => ({ code: 0, stdout, stderr: "" });
 
 describe("gateways", () => {
@@ -110,7 +118,7 @@ describe("gateways", () => {
     const absent = await gateways("list", "--admin", `127.0.0.1:${port}`);
     expect([absent.code, absent.stderr]).toEqual([1, `cannot reach the admin API at http://127.0.0.1:${port}: ECONNREFUSED (is it running? choose another with --admin URL)\n`]);
     const other = await gateways("list", "--admin", `http://127.0.0.1:${gateway.httpPort}`);
-    expect([other.code, other.stderr]).toEqual([1, `http://127.0.0.1:${gateway.httpPort} answers 404, and not as the admin API does (choose another with --admin URL)\n`]);
+    expect([other.code, other.stderr]).toEqual([1, `http://127.0.0.1:${gateway.httpPort} is not an admin API, what it answers (404) is somebody else's: it is at "entrypoints.admin", 127.0.0.1:9090 by default (choose another with --admin URL)\n`]);
     const nameless = await gateways("list", "--admin", gateway.adminUrl);
     expect([nameless.code, nameless.stderr]).toEqual([1, "the admin API needs its token (Authorization: Bearer ...): give it with --admin-token FILE\n"]);
     writeFileSync(join(gateway.root, "wrong"), "another-token-of-some-length");
@@ -121,12 +129,18 @@ describe("gateways", () => {
   test("does not wait for ever for one that takes the connection and never answers, or not to the end", async () => {
     for (const answer of ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[1"]) {
       const mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { open: (socket) => void socket.write(answer), data: () => {} } });
-      const admin = new AdminClient(parseArgs(["list", "--admin", `127.0.0.1:${mute.port}`], command.spec), { read: 100, change: 200 });
-      const said = (longest: string) => `cannot reach the admin API at http://127.0.0.1:${mute.port}: no answer within ${longest} s (is it running? choose another with --admin URL)`;
-      await expect(admin.call("GET", "/api/gateways")).rejects.toThrow(said("0.1"));
-      await expect(admin.call("DELETE", "/api/gateways/a")).rejects.toThrow(said("0.2"));
+      await expect(impatient(mute.port).call("GET", "/api/gateways")).rejects.toThrow(silence(mute.port, "0.1"));
       mute.stop(true);
     }
+  });
+
+  test("waits longer for a change, though not for ever", async () => {
+    const slow = Bun.serve({
+      hostname: "127.0.0.1", port: 0,
+      fetch: ({ method }) => (method === "GET" ? new Response("", { headers: { "x-route-gateway": "admin" } }) : new Promise<Response>(() => {})),
+    });
+    await expect(impatient(slow.port).call("DELETE", "/api/gateways/a")).rejects.toThrow(silence(slow.port, "0.2"));
+    await slow.stop(true);
   });
 
   test("goes by no proxy of the environment, which would get the token", async () => {
