@@ -12,7 +12,9 @@ import type { TokenSource } from "../route.ts";
 import type { BalancePolicy, ServerAddress } from "../service.ts";
 import { integer, type JsonSchema, Refusal, type Shape, word } from "./shape.ts";
 
-export const port: Shape<number> = integer(1, 65535, "a port number");
+const MOST_PORT = 65535;
+
+export const port: Shape<number> = integer(1, MOST_PORT, "a port number");
 
 /** Milliseconds. `mayBeZero`: 0 has a meaning (mostly "never"). `longestMs`: for what is said to others and no timer here waits for. */
 export function duration(options: { readonly mayBeZero?: true; readonly longestMs?: number } = {}): Shape<number> {
@@ -46,10 +48,11 @@ export function parseListenAddress(text: string): ListenAddress {
   const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
   const number = Number(parts?.[3]);
   const host = parts?.[1] ?? parts?.[2] ?? "";
-  if (parts === null || number > 65535 || (host !== "" && host !== "*" && !isHost(host))) {
-    const meant = /^\d{1,5}$/.test(text) ? ` (did you mean ":${text}"?)` : "";
+  if (parts === null || (host !== "" && host !== "*" && !isHost(host))) {
+    const meant = /^\d{1,5}$/.test(text) && Number(text) <= MOST_PORT ? ` (did you mean ":${text}"?)` : "";
     throw new Refusal(`expected an address to listen on such as ":80" or "127.0.0.1:8080", found "${excerpt(text)}"${meant}`);
   }
+  if (number > MOST_PORT) throw new Refusal(`port ${number} is not one from 0 to ${MOST_PORT}`);
   return { host: host === "*" ? "" : host, port: number };
 }
 
@@ -84,7 +87,7 @@ export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"sy
   if (text === "" || text === "system" || isIP(text) !== 0) return text;
   const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text);
   const number = Number(parts?.[3]);
-  if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > 65535) {
+  if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > MOST_PORT) {
     const forms = "10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\"";
     throw new Refusal(`expected a nameserver such as ${forms}, found "${excerpt(text)}"`);
   }
@@ -93,23 +96,33 @@ export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"sy
 
 export type ServerUrl = { readonly address: ServerAddress; readonly isSecure: boolean };
 
+const SERVER_URL = /^(https?):\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d+))?(\/.*|[?#].*)?$/i;
+
 /** `http://host[:port]`, `https://host[:port]` or `unix:/path`; nothing behind it. @throws Refusal */
 function parseServerUrl(text: string): ServerUrl {
   const path = /^unix:(?:\/\/)?(\/[^\0]+)$/.exec(text)?.[1];
   if (path !== undefined) return { address: { kind: "unix", path }, isSecure: false };
-  const parts = /^(https?):\/\/(?:\[([0-9a-fA-F:.]+)\]|([^:/?#@[\]]+))(?::(\d{1,5}))?(\/.*|[?#].*)?$/i.exec(text);
+  if (text.includes("@")) throw new Refusal(`the URL of an upstream holds no user and no password (none would be sent)`);
+  const parts = SERVER_URL.exec(text);
   const isSecure = parts?.[1]?.toLowerCase() === "https";
   const host = parts?.[2] ?? parts?.[3] ?? "";
   const number = Number(parts?.[4] ?? (isSecure ? 443 : 80));
-  if (parts === null || !isHost(host) || number < 1 || number > 65535) {
-    throw new Refusal(`expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${excerpt(text)}"`);
+  if (parts === null || !isHost(host)) {
+    throw new Refusal(`expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${excerpt(text)}"${meantServerUrl(text)}`);
   }
+  if (number < 1 || number > MOST_PORT) throw new Refusal(`port ${excerpt(parts[4] ?? "")} is not one from 1 to ${MOST_PORT}`);
   const rest = parts[5] ?? "";
   if (rest !== "" && rest !== "/") {
     const hint = "(paths are changed by \"upstreamPath\")";
     throw new Refusal(`an upstream URL ends after the port: "${text}" has "${rest}" ${hint}`);
   }
   return { address: { kind: "tcp", host: host.toLowerCase(), port: number }, isSecure };
+}
+
+/** `localhost:3000` is said everywhere else. */
+function meantServerUrl(text: string): string {
+  const [, , address = "", name = address, , rest = ""] = SERVER_URL.exec(`http://${text}`) ?? [];
+  return isHost(name) && rest === "" ? ` (did you mean "http://${text}"?)` : "";
 }
 
 export const serverUrl: Shape<ServerUrl> = word("a URL such as http://host:8000", { type: "string", pattern: "^(https?://|unix:/)" }, parseServerUrl, (text): ServerUrl => {
@@ -119,7 +132,7 @@ export const serverUrl: Shape<ServerUrl> = word("a URL such as http://host:8000"
 
 /** Of a URL with a variable in it that is not set. */
 function addressAsWritten(text: string): { readonly host: string; readonly port: number; readonly isSecure: boolean } {
-  const [, scheme = "", host = text, port] = /^(?:(\w+):\/\/)?(.*?)(?::(\d{1,5}))?\/?$/s.exec(text) ?? [];
+  const [, scheme = "", host = text, port] = /^(?:(\w+):\/\/)?(?:.*@)?(.*?)(?::(\d{1,5}))?\/?$/s.exec(text) ?? [];
   const isSecure = /^(https|wss)$/i.test(scheme);
   return { host, port: Number(port ?? (isSecure ? 443 : 80)), isSecure };
 }
@@ -184,7 +197,7 @@ export function parseApiUrl(text: string): ApiUrl {
   const host = bracketed ?? bare ?? "";
   const number = Number(port ?? (isSecure ? 443 : 80));
   if (text.includes("@")) throw new Refusal("the URL of a Kubernetes API holds no user and no password (wss:// sends the token of \"tokenFile\")");
-  if (parts === null || !isHost(host) || number < 1 || number > 65535) {
+  if (parts === null || !isHost(host) || number < 1 || number > MOST_PORT) {
     throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${excerpt(text)}"`);
   }
   if (rest !== "" && rest !== "/") throw new Refusal(`the URL of a Kubernetes API ends after the port: "${text}" has "${rest}" (paths go into "apiPath")`);
@@ -275,12 +288,12 @@ export const host: Shape<string> = word("a host name or IP address", { type: "st
 /** A port number, `path` (the route's `{port}`), or a name of `ports`. */
 export const targetPort: Shape<number | string> = word(
   "a port number, a name of \"ports\", or \"path\"",
-  { anyOf: [{ type: "integer", minimum: 1, maximum: 65535 }, { type: "string" }] },
+  { anyOf: [{ type: "integer", minimum: 1, maximum: MOST_PORT }, { type: "string" }] },
   (text) => {
     if (!/^-?[\d.]+$/.test(text)) return text;
     const number = Number(text);
-    if (!Number.isInteger(number) || number < 1 || number > 65535) {
-      throw new Refusal(`expected a port number from 1 to 65535, found "${excerpt(text)}"`);
+    if (!Number.isInteger(number) || number < 1 || number > MOST_PORT) {
+      throw new Refusal(`expected a port number from 1 to ${MOST_PORT}, found "${excerpt(text)}"`);
     }
     return number;
   },

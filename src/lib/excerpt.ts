@@ -4,8 +4,9 @@
 /** Characters. */
 const MOST = 20;
 
-/** The beginning, with an ellipsis when there is more. */
-export function excerpt(text: string): string {
+/** The beginning, with an ellipsis when there is more, and without the user and the password of a URL. */
+export function excerpt(whole: string): string {
+  const text = whole.replace(/(:\/\/)\S*@/g, "$1...@");
   if (text.length <= MOST) return text;
   const characters = [...text.slice(0, 2 * MOST + 2)];
   return characters.length > MOST ? `${characters.slice(0, MOST).join("")}…` : text;

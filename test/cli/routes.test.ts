@@ -51,6 +51,16 @@ describe("routes", () => {
   });
 });
 
+describe("routes of a service whose variable is not set", () => {
+  test("repeat no password that stands beside it", async () => {
+    const path = join(directory, "password.yaml");
+    await writeFile(path, 'services:\n  a: { url: "http://me:hunter2@${NOT_SET}:8000" }\nroutes:\n  - { path: /, service: a }\n');
+    const { code, stdout } = await run(routes, ["--config", path]);
+    expect([code, stdout]).toEqual([0, expect.stringContaining("a (${NOT_SET}:8000)")]);
+    expect(stdout).not.toContain("hunter2");
+  });
+});
+
 describe("check", () => {
   test("asks for the secret's variable, unless it is told that it is not set there", async () => {
     expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `${file}:1:25: environment variable CONSOLE_SECRET is not set\n` });

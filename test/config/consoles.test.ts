@@ -209,10 +209,14 @@ describe("HOST and PORT", () => {
   });
 
   test.each<[Env, string, string]>([
-    [{ PORT: "http" }, "variable PORT", "0.0.0.0:http"], [{ PORT: "70000" }, "variable PORT", "0.0.0.0:70000"], [{ HOST: "::1", PORT: "x" }, "variables HOST, PORT", "[::1]:x"],
+    [{ PORT: "http" }, "variable PORT", "0.0.0.0:http"], [{ HOST: "::1", PORT: "x" }, "variables HOST, PORT", "[::1]:x"],
     [{ HOST: "a b" }, "variable HOST", "a b:5001"],
   ])("%j is a mistake of the %s", (env, who, found) => {
     expect(mistakes({ ...LOCAL, ...env })).toEqual([`environment ${who}: expected an address to listen on such as ":80" or "127.0.0.1:8080", found "${found}"`]);
+  });
+
+  test("say which port there is none of", () => {
+    expect(mistakes({ ...LOCAL, PORT: "70000" })).toEqual(["environment variable PORT: port 70000 is not one from 0 to 65535"]);
   });
 });
 

@@ -111,8 +111,13 @@ describe("a mistake in a service", () => {
   test.each([
     ["{ url: ▸\"wss://web\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"wss://web\""],
     ["{ url: ▸\"http://web/app\" }", "an upstream URL ends after the port: \"http://web/app\" has \"/app\" (paths are changed by \"upstreamPath\")"],
-    ["{ url: ▸\"http://u:p@web\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"http://u:p@web\""],
-    ["{ url: ▸\"http://web:99999\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"http://web:99999\""],
+    ["{ url: ▸\"http://u:p@web\" }", "the URL of an upstream holds no user and no password (none would be sent)"],
+    ["{ url: ▸\"http://web:99999\" }", "port 99999 is not one from 1 to 65535"],
+    ["{ url: ▸\"http://127.0.0.1:700000\" }", "port 700000 is not one from 1 to 65535"],
+    ["{ url: ▸\"https://[::1]:0\" }", "port 0 is not one from 1 to 65535"],
+    ...["127.0.0.1:3000", "localhost:3000", "website", "[::1]:3000"].map((url) => (
+      [`{ url: ▸"${url}" }`, `expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found "${url}" (did you mean "http://${url}"?)`])),
+    ["{ url: ▸\"ftp:web\" }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"ftp:web\""],
     ["{ host: ▸\"a b\" }", "expected a host name or IP address, found \"a b\""],
     ["{ target: desktop, port: ▸xterm_tcp }", "unknown port \"xterm_tcp\" (did you mean \"xterm_tcp_port\"?)"],
     ["{ target: desktop, port: ▸0 }", "expected a port number from 1 to 65535, found \"0\""],
@@ -189,6 +194,21 @@ describe("a mistake outside of the file", () => {
     const mistake = "environment variable HTTP_LISTEN: expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"abc\"";
     expect(mistakesOf(TABLE, { env: { HTTP_LISTEN: "abc" } })).toEqual([`1:1: ${mistake}`]);
     expect(mistakesOf(`entrypoints: { http: "${"${"}HTTP_LISTEN}" }\n${TABLE}`, { env: { HTTP_LISTEN: "abc" } })).toEqual([`1:22: ${mistake}`]);
+  });
+
+  test("repeats no password of a URL, wherever it stands", () => {
+    const place = (services: string, tls = ""): string => `${tls}services: { a: ${services} }\nroutes: [{ path: /, service: a }]\n`;
+    const urls = ["http://me:hunter2@h:80", "http://me:hun/ter2@h", "ftp://me:hunter2@h", "me:hunter2@h:80", "https://hunter2@h/"];
+    const texts = urls.flatMap((url) => [place(`{ url: "${url}" }`), place(`{ servers: ["${url}"] }`)]);
+    const schemes = urls.filter((url) => url.includes("://"));
+    texts.push(...schemes.flatMap((url) => [place(url), place("{ text: a }", `tls: { acme: { directory: "${url}" } }\n`), place("{ text: a }", `limits: { headers: "${url}" }\n`)]));
+    for (const text of texts) {
+      const mistakes = mistakesOf(text);
+      expect(mistakes.length).toBeGreaterThan(0);
+      expect(mistakes.join("\n")).not.toMatch(/hunter2|ter2/);
+    }
+    const text = place("{ url: \"${URL}\" }");
+    expect(mistakesOf(text, { env: { URL: "http://me:hunter2@h:80" } })).toEqual(["1:23: environment variable URL: the URL of an upstream holds no user and no password (none would be sent)"]);
   });
 
   test("is every variable that the value was made of", () => {

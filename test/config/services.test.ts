@@ -67,7 +67,7 @@ describe("a service", () => {
 describe("a mistake in a service's servers", () => {
   test.each([
     ["{ servers: ▸[] }", "expected a list that is not empty, each entry a URL such as http://host:8000, or a map of keys and values, found an empty list"],
-    ["{ servers: [▸\"a:80\"] }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"a:80\""],
+    ["{ servers: [▸\"a:80\"] }", "expected a URL such as http://host:8000, https://host or unix:/run/app.sock, found \"a:80\" (did you mean \"http://a:80\"?)"],
     ["{ servers: [▸{ weight: 2 }] }", "missing key \"url\": a URL such as http://host:8000"],
     ["{ servers: [{ url: \"http://a\", weight: ▸0 }] }", "expected a whole number from 1 to 1000, found the number 0"],
     ["{ servers: ▸[\"http://a\", \"http://A:80/\"] }", "duplicate server \"http://a:80\" (give it a weight instead)"],

@@ -78,7 +78,8 @@ tls:
 
   test.each([
     ["names that nobody makes certificates for", "tls:\n  certificates: []\n  names: ▸[desk.test]\n", "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there"],
-    ["an address that is none", "entrypoints: { https: ▸\"desk:70000\" }\ntls: {}\n", "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"desk:70000\""],
+    ["an address that is none", "entrypoints: { https: ▸\"desk:70000\" }\ntls: {}\n", "port 70000 is not one from 0 to 65535"],
+    ["a port that is none, alone", "entrypoints: { https: ▸\"70000\" }\ntls: {}\n", "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"70000\""],
     ["HSTS for longer than anybody lives with it", "tls: { hsts: ▸4000d }\n", "expected a duration such as 500ms, 30s or 10m, or 0, found \"4000d\""],
   ])("refuses %s, at its place", (_what, source, message) => {
     const { text, place } = marked(source);
