@@ -2,20 +2,26 @@
 // names are looked up, because the guard judges addresses.
 
 import { isIP } from "node:net";
+import { join } from "node:path";
 import { loadConsoles } from "../config/consoles.ts";
 import { loadSettings } from "../config/load.ts";
 import { asRouteError, RouteError } from "../errors.ts";
+import { wantedFile } from "../files/file-service.ts";
 import { hostForUrl } from "../lib/address.ts";
 import { Sweeper } from "../lib/deadlines.ts";
 import { Log } from "../lib/log.ts";
+import { answerBuiltin, answerFromDirectory } from "../proxy/builtin.ts";
 import { identifyClient } from "../proxy/client.ts";
 import { checkPlace } from "../proxy/check-place.ts";
 import { closingFor } from "../proxy/closing.ts";
 import { askForConsole, consoleOf } from "../proxy/console.ts";
+import { maskedPath } from "../proxy/masked-path.ts";
 import { type Passage, upstreamHead } from "../proxy/passage.ts";
 import { type ClientRequest, readRequest } from "../proxy/request.ts";
+import { requestBody } from "../proxy/request-body.ts";
+import { upstreamTarget } from "../proxy/rewrite.ts";
 import { Snapshot } from "../proxy/snapshot.ts";
-import { checkHandshake, checkOrigin, upgradeFields, wantsUpgrade } from "../proxy/upgrade.ts";
+import { checkHandshake, checkOrigin, isBridged, upgradeFields, wantsUpgrade } from "../proxy/upgrade.ts";
 import { wantsViewer } from "../proxy/viewer.ts";
 import type { DesktopIdentity, Identity, VmIdentity } from "../identity.ts";
 import type { Route, TokenSource } from "../route.ts";
@@ -28,13 +34,14 @@ import { findToken, type FoundToken } from "../token/source.ts";
 import { TokenFront } from "../token/token-front.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { enter, type Say } from "./explain-entry.ts";
 import { settingsOptions } from "./settings-flags.ts";
 
 export const command: Command = {
   name: "explain",
   summary: "Says which route a request takes and why, what its token yields, and where it would go.",
   spec: {
-    positionals: [{ name: "URL", help: "a path with its query, or a whole URL" }],
+    positionals: [{ name: "URL", help: "a path with its query, or a whole URL; https:// as over TLS" }],
     flags: [
       { name: "config", value: "FILE", help: "configuration; without it, the built-in endpoint table" },
       { name: "consoles", help: "explain what `route-gateway consoles` does with its variables" },
@@ -80,8 +87,8 @@ async function explain(args: Arguments, io: Io): Promise<number> {
   } catch (thrown) {
     if (thrown instanceof UsageError) throw thrown;
     const error = asRouteError(thrown);
-    say("answer", `${error.status} ${error.publicText}: ${error.message}`);
-    return 1;
+    say("answer", `${error.status} ${error.publicText}: ${error.location === null ? error.message : maskedPath(error.location, null)}`);
+    return error.location === null ? 1 : 0;
   } finally {
     snapshot.release(null);
     tokens.close();
@@ -89,19 +96,21 @@ async function explain(args: Arguments, io: Io): Promise<number> {
   }
 }
 
-type Say = (label: string, text: string) => void;
-
 async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say: Say, keyFault: string | null): Promise<number> {
   const peer = clientFlag(args);
-  const { request, match } = withToken(readRequest(rawRequest(args), settings.limits), tokenFlag(args), snapshot.router);
-  say("request", `${request.method} ${typeof match?.pathToken === "string" ? request.path.replace(match.pathToken, "[token]") : request.path}`);
+  const raw = rawRequest(args);
+  const { request, match } = withToken(readRequest(raw, settings.limits), tokenFlag(args), snapshot.router);
+  say("request", `${request.method} ${maskedPath(request.path, match?.pathToken ?? null)}`);
+  const scheme = enter(settings, request, raw.url.startsWith("https:"), say);
+  if (scheme === null) return 1;
   if (match === null) throw new RouteError("not_found", "no route matches the path");
   const route = match.route;
   say("route", `${route.name} (${route.match.kind} match of "${route.match.path}")${runnersUp(settings, route, request.path)}`);
   say("service", describeService(route));
-  const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies);
+  const client = identifyClient(peer, request.headers["x-forwarded-for"], snapshot.trustedProxies, scheme);
   checkPlace(snapshot, request.path, match, client.address);
-  const isUpgrade = route.websocket && wantsUpgrade(request);
+  const isUpgrade = wantsUpgrade(request) && isBridged(route, request);
+  if (wantsUpgrade(request) && !isUpgrade) say("upgrade", "not bridged (websocket: false)");
   if (isUpgrade) {
     checkHandshake({ ...request, headers: { ...HANDSHAKE, ...request.headers } });
     checkOrigin(request, route);
@@ -111,7 +120,7 @@ async function walk(args: Arguments, settings: Settings, snapshot: Snapshot, say
   }
   try {
     const proven = await explainToken(request, match, snapshot, say, keyFault);
-    const framing = isUpgrade ? upgradeFields(request) : "";
+    const framing = isUpgrade ? upgradeFields(request) : null;
     const passage = { snapshot, requestId: "(request id)", request, client, match, found: proven?.found ?? null };
     return await explainTarget(passage, framing, proven?.identity ?? null, say);
   } catch (thrown) {
@@ -147,20 +156,40 @@ function describeIdentity(identity: Identity): string {
   return `virtual machines of ${identity.namespace}: ${identity.vms.map((name) => JSON.stringify(name)).join(", ") || "none"}`;
 }
 
-async function explainTarget(passage: Passage, framing: string, identity: Identity | null, say: Say): Promise<number> {
+/** @param framing of an upgrade; null: there is none */
+async function explainTarget(passage: Passage, framing: string | null, identity: Identity | null, say: Say): Promise<number> {
   const { snapshot, match, found } = passage;
   const service = match.route.service;
-  if (service.kind === "builtin") {
-    say("answer", describeAnswer(service));
-    return 0;
-  }
+  if (service.kind === "builtin") return explainBuiltin(passage, service, say);
   if (service.kind === "console" && identity?.kind === "vm") return explainConsole(passage, service, identity, say);
   if (service.kind !== "fixed" && (service.kind !== "target" || identity?.kind !== "desktop")) {
     throw new RouteError("internal", "a service without its kind of token");
   }
   const target = service.kind === "fixed" ? firstServer(passage, service, say) : await snapshot.targets.target(service, match, identity as DesktopIdentity, { slow: () => {}, startedMs: 0 });
   say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
-  sayHead(upstreamHead(passage, target, framing), found?.token ?? "", say);
+  sayHead(upstreamHead(passage, target, framing ?? bodyFraming(passage)), found?.token ?? "", say);
+  return 0;
+}
+
+/** As of a body that has been announced and is not there yet. @throws RouteError for one that the route does not take */
+function bodyFraming({ request, match }: Passage): string {
+  const hasBody = ["content-length", "transfer-encoding"].some((name) => name in request.headers);
+  const raw = new Request("http://localhost", hasBody ? { method: "POST", body: new ReadableStream() } : {});
+  return requestBody(raw, request, { ...match.route, buffering: false }).framing;
+}
+
+async function explainBuiltin({ request, match }: Passage, { answer }: BuiltinService, say: Say): Promise<number> {
+  if (answer.kind !== "files") {
+    const { status } = await answerBuiltin(answer, match, request);
+    say("answer", `${status}${answer.kind === "text" ? ` ${JSON.stringify(answer.text)}` : ", a file of the embedded console viewer"}`);
+    return 0;
+  }
+  const { root, fallback } = answer;
+  if (root !== null) say("file", `${join(root, ...wantedFile(upstreamTarget(match, request.path, "")))}${fallback === null ? "" : `, or else ${join(root, fallback)}`}`);
+  const { status, headers, body, contentLength } = await answerFromDirectory(answer, match, request);
+  if (body instanceof ReadableStream) await body.cancel();
+  const location = headers.find(([name]) => name === "location")?.[1];
+  say("answer", location === undefined ? `${status}, ${contentLength} bytes` : `${status} moved: ${location}`);
   return 0;
 }
 
@@ -193,17 +222,8 @@ function explainConsole({ match, request }: Passage, service: ConsoleService, id
 }
 
 function sayHead(head: string, secret: string, say: Say): void {
-  const lines = head.trimEnd().split("\r\n").map((line) => (secret === "" ? line : line.replaceAll(secret, "[token]")));
+  const lines = head.trimEnd().split("\r\n").map((line) => maskedPath(line, secret === "" ? null : secret));
   say("sends", lines.join(`\n${" ".repeat(10)}`));
-}
-
-function describeAnswer({ answer }: BuiltinService): string {
-  switch (answer.kind) {
-    case "text": return `200 ${JSON.stringify(answer.text)}`;
-    case "files": return `a file below ${answer.root ?? "(no webroot: 404)"}`;
-    case "viewer": return "a file of the embedded console viewer";
-    case "nothing": return `404; a WebSocket is opened and closed with the reason ${JSON.stringify(answer.closeReason)}`;
-  }
 }
 
 function rawRequest(args: Arguments): Request {

@@ -23,7 +23,8 @@ function fileName(segment: string, index: number): string {
   const name = decode(segment);
   // RFC 8615: the one hidden directory that is meant to be seen.
   const isHidden = name.startsWith(".") && !(index === 0 && name === ".well-known");
-  if (name === "" || isHidden || /[\0/\\]/.test(name) || ENCODED_TWICE.test(name)) throw new RouteError("not_found", "path refused");
+  if (isHidden) throw new RouteError("not_found", "names that begin with a dot are not served");
+  if (name === "" || /[\0/\\]/.test(name) || ENCODED_TWICE.test(name)) throw new RouteError("not_found", "path refused");
   return name;
 }
 

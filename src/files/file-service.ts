@@ -57,15 +57,23 @@ type Representation = { readonly file: OpenFile; readonly coding: Coding | ""; r
  */
 export async function answerFile(root: string, { fallback, now = Date.now }: FileOptions, request: FileRequest): Promise<FileAnswer> {
   if (request.method !== "GET" && request.method !== "HEAD") throw new RouteError("method_not_allowed", `${request.method} on a file`, { allow: "GET, HEAD" });
-  const names = fileNames(request.path);
+  const wanted = wantedFile(request.path);
   const files = await FileRoot.at(root);
   const isDirectory = request.path.endsWith("/");
-  const wanted = isDirectory ? [...names, "index.html"] : names;
   let found = await represent(files, wanted, request);
-  if (found === "directory" && !isDirectory && await hasIndex(files, names)) return redirect(request);
+  if (found === "directory" && !isDirectory && await hasIndex(files, wanted)) return redirect(request);
   if ((found === "absent" || found === "directory") && fallback !== null) found = await represent(files, fallback.split("/").filter((name) => name !== ""), request);
   if (typeof found === "string") throw new RouteError("not_found", found === "refused" ? "not a file below the root, or not readable" : "no such file");
   return answer(found, request, now());
+}
+
+/**
+ * The names, below the root, of the file that a path stands for.
+ * @param path as in {@link FileRequest} @throws RouteError not_found for one that can stand for none
+ */
+export function wantedFile(path: string): readonly string[] {
+  const names = fileNames(path);
+  return path.endsWith("/") ? [...names, "index.html"] : names;
 }
 
 async function hasIndex(files: FileRoot, names: readonly string[]): Promise<boolean> {

@@ -31,6 +31,7 @@ import { reasonOf, stackOf, upstreamError } from "./failure.ts";
 import { type Ending, Forwarding, type Journey, type OutgoingBody } from "./forwarding.ts";
 import type { GatewayRoutes } from "./gateways.ts";
 import { requestBody } from "./request-body.ts";
+import { maskedPath } from "./masked-path.ts";
 import { locatedHeaders } from "./passage.ts";
 import { type ClientRequest, readRequest } from "./request.ts";
 import { RequestIds } from "./request-id.ts";
@@ -38,7 +39,7 @@ import type { Servers } from "./servers.ts";
 import { type ClientLeg, Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 import type { Snapshot } from "./snapshot.ts";
-import { checkHandshake, checkOrigin, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
+import { checkHandshake, checkOrigin, isBridged, offeredProtocols, wantsUpgrade } from "./upgrade.ts";
 import { viewerAnswer, wantsViewer } from "./viewer.ts";
 import { type Metering, Visit } from "./visit.ts";
 
@@ -142,10 +143,7 @@ export class Proxy {
     visit.isWorkload = route.service.kind === "gateway";
     if (visit.isWorkload) visit.meter = this.metering;
     checkPlace(snapshot, request.path, match, client.address);
-    const isUpgrade = route.websocket && wantsUpgrade(request);
-    if (!route.websocket && wantsUpgrade(request) && (request.headers["content-length"] ?? "0") !== "0") {
-      throw new RouteError("bad_request", "upgrade with a body");
-    }
+    const isUpgrade = wantsUpgrade(request) && isBridged(route, request);
     if (isUpgrade) {
       checkHandshake(request);
       checkOrigin(request, route);
@@ -414,10 +412,3 @@ export const websocketHandlers = {
   drain(ws: ServerWebSocket<ClientLeg>) { ws.data.clientDrained(ws); },
   close(ws: ServerWebSocket<ClientLeg>, code: number, reason: string) { ws.data.clientClosed(code, reason); },
 };
-
-/** For the log: a token in the path never gets there, nor does anything else that begins as `{"` or `{ "` does in base64url. */
-function maskedPath(path: string, pathToken: string | null): string {
-  const known = pathToken === null ? path : path.replaceAll(pathToken, "[token]");
-  if (known.length <= 60) return known;
-  return known.replace(/eyJ[\w-]*(?:\.|%2e)[\w.%-]*/gi, "[token]").replace(/([/=])e[wy][\w-]{14,}(?:\.|%2e)[\w.%-]*/gi, "$1[token]");
-}

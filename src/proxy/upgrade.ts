@@ -10,6 +10,13 @@ export function wantsUpgrade(request: ClientRequest): boolean {
   return upgrade !== undefined && upgrade.toLowerCase().split(",").some((name) => name.trim() === "websocket");
 }
 
+/** What becomes of an upgrade on this route; where it is not bridged it is a plain request. @throws RouteError bad_request for one with a body */
+export function isBridged(route: Route, { headers }: ClientRequest): boolean {
+  if (route.websocket) return true;
+  if ((headers["content-length"] ?? "0") !== "0") throw new RouteError("bad_request", "upgrade with a body");
+  return false;
+}
+
 /** @throws RouteError bad_request, upgrade_required (an unknown version) (RFC 6455 section 4.2.1) */
 export function checkHandshake(request: ClientRequest): void {
   const headers = request.headers;
