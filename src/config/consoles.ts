@@ -5,6 +5,7 @@ import text from "../../consoles.yaml" with { type: "text" };
 import { hostForUrl } from "../lib/address.ts";
 import type { Route } from "../route.ts";
 import type { Settings } from "../settings.ts";
+import { parseBooleanWord } from "./boolean-word.ts";
 import { buildSettings, deepFreeze, type ParseOptions } from "./build.ts";
 import type { Environment } from "./interpolate.ts";
 import { ConfigError } from "./mistake.ts";
@@ -100,12 +101,11 @@ function readApiUrl(url: string, from: string, mistakes: string[]): ApiUrl | nul
   }
 }
 
-/** The words that Python programs take for a boolean. */
 function readLocalDevMode(text: string, mistakes: string[]): boolean {
-  const word = text.trim().toLowerCase();
-  if (["true", "1", "yes", "y", "on"].includes(word)) return true;
-  if (!["", "false", "0", "no", "n", "off"].includes(word)) mistakes.push(`environment variable LOCAL_DEV_MODE: expected true or false, found "${text}"`);
-  return false;
+  if (text.trim() === "") return false;
+  const read = parseBooleanWord(text);
+  if (read === undefined) mistakes.push(`environment variable LOCAL_DEV_MODE: expected true or false, found "${text}"`);
+  return read ?? false;
 }
 
 /**

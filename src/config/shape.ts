@@ -5,6 +5,7 @@
 
 import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
+import { parseBooleanWord } from "./boolean-word.ts";
 import type { ListValue, MapValue, NamedPath, Plain, ScalarValue, Source, Value } from "./source.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
@@ -135,6 +136,7 @@ export function oneOf<const W extends string>(words: readonly W[]): Shape<W> {
   });
 }
 
+/** In the file `true` or `false`; a variable may say it in other words. */
 export function boolean(): Shape<boolean> {
   const expects = "true or false";
   return {
@@ -142,9 +144,8 @@ export function boolean(): Shape<boolean> {
     schema: orVariable({ type: "boolean" }),
     read: (value, pass) => {
       if (value.kind === "scalar" && typeof value.value === "boolean") return value.value;
-      if (value.kind === "scalar" && value.fromEnvironment && value.value === "true") return true;
-      if (value.kind === "scalar" && value.fromEnvironment && value.value === "false") return false;
-      return unexpected(pass, value, expects);
+      const read = isVariable(value) ? parseBooleanWord(String(value.value)) : undefined;
+      return read ?? unexpected(pass, value, expects);
     },
   };
 }

@@ -151,12 +151,18 @@ describe("the built-in configuration", () => {
     expect(settings.routes.find((route) => route.match.path === "/.well-known/")?.service).toMatchObject({ answer: { kind: "files", root: "/srv/webroot" } });
   });
 
+  test.each([
+    ...["true", "True", "1", "yes", "Y", "on"].map((word) => [word, true] as const), ...["false", "FALSE", "0", "no", "n", "Off", ""].map((word) => [word, false] as const),
+  ])("reads the boolean %j as LOCAL_DEV_MODE is read", async (word, is) => {
+    expect((await builtIn({ ROUTE_ALLOW_WEAK_RSA_KEYS: word })).desktopToken?.allowWeakRsaKeys).toBe(is);
+  });
+
   const LISTEN = "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"abc\"";
   test.each([
     ["HTTP_LISTEN", "abc", `: ${LISTEN}`],
     ["NAMESERVER_RESOLVER", "foo", ": expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"foo\""],
     ["ROUTE_LOG_FORMAT", "jsn", ": expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
-    ["ROUTE_ALLOW_WEAK_RSA_KEYS", "yes", ": expected true or false, found \"yes\""],
+    ["ROUTE_ALLOW_WEAK_RSA_KEYS", "ja", ": expected true or false, found \"ja\""],
     ["ROUTE_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33", ": not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],
     ["JWT_DESKTOP_SIGNING_PUBLIC_KEY", "", " is set but empty"],
     ["JWT_DESKTOP_PAYLOAD_PRIVATE_KEY", "", " is set but empty"],
