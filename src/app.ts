@@ -15,6 +15,7 @@ import type { ServiceState } from "./proxy/services.ts";
 import { Snapshot, type SnapshotParts } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
 import { TokenFront, type TokenSettings } from "./token/token-front.ts";
+import { findNameservers } from "./upstream/nameservers.ts";
 import { readServiceAccount } from "./upstream/service-account.ts";
 
 /** How often a drain looks whether it is done. */
@@ -49,12 +50,14 @@ export class App {
     this.log = options.log ?? new Log(settings.logFormat);
   }
 
-  /** @throws Error when keys cannot be loaded or the address cannot be bound; nothing is left open then */
+  /** @throws Error when keys cannot be loaded, the name of a nameserver is not known or the address cannot be bound; nothing is left open then */
   async start(): Promise<void> {
     try {
+      this.settings = await withNameservers(this.settings);
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
       this.#lookAtDirectories(this.settings);
+      this.#lookAtParameters(this.settings);
       this.#snapshot = this.#makeSnapshot(this.settings, this.#tokens, await loadCache(this.settings), null);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
@@ -103,10 +106,11 @@ export class App {
 
   /**
    * Serves new requests by another configuration; nothing that runs is disturbed. Listening addresses stay as they are.
-   * @throws Error when its keys cannot be loaded; the old configuration stays then
+   * @throws Error when its keys cannot be loaded or the name of a nameserver is not known; the old configuration stays then
    */
-  async apply(settings: Settings): Promise<void> {
+  async apply(changed: Settings): Promise<void> {
     // First of all: what follows must not be interrupted by another call.
+    const settings = await withNameservers(changed);
     const createCache = await loadCache(settings);
     const old = this.#snapshot;
     if (old === null || this.#proxy === null) throw new Error("cannot apply settings before the start");
@@ -115,6 +119,7 @@ export class App {
     const tokens = keep ? previous : this.#openTokens(settings);
     this.#lookAtCredentials(settings);
     this.#lookAtDirectories(settings);
+    this.#lookAtParameters(settings);
     let next: Snapshot;
     try {
       next = this.#makeSnapshot(settings, tokens, createCache, old);
@@ -228,6 +233,11 @@ export class App {
     }
   }
 
+  /** What nginx takes in the same place, and we do not do. */
+  #lookAtParameters({ dns }: Settings): void {
+    if (dns.ignored.length > 0) this.log.warn("parameters of nginx's resolver have no effect here", { nameserver: dns.ignored.join(" ") });
+  }
+
   #release(): void {
     for (const { timer, release } of this.#retired) {
       clearTimeout(timer);
@@ -263,6 +273,11 @@ function needingRestart(old: Settings, next: Settings): string[] {
 
 function admissionSettings({ limits: { connections, connectionsPerAddress }, proxyProtocol }: Settings): unknown {
   return { connections, connectionsPerAddress, proxyProtocol };
+}
+
+async function withNameservers(settings: Settings): Promise<Settings> {
+  const { dns } = settings;
+  return { ...settings, dns: { ...dns, nameservers: await findNameservers(dns.nameservers, dns.timeoutMs) } };
 }
 
 /** Loaded when it is needed: a plain router starts without it. */

@@ -168,10 +168,9 @@ export class Front {
   }
 
   #calls(registry: Registry, { domain, publicAddresses, checkDomains, allowLoopbackBackends }: GatewaySettings): GatewayHandlers {
-    const { nameserver } = this.settings.dns;
     const isChecked = checkDomains && publicAddresses.length > 0;
     if (checkDomains && !isChecked) this.log.warn("domains are registered wherever they point: no public address is configured to compare with");
-    const checkDomain = isChecked ? createDomainCheck({ publicAddresses, servers: nameserver === null ? null : [nameserver] }) : null;
+    const checkDomain = isChecked ? createDomainCheck({ publicAddresses, servers: this.settings.dns.nameservers }) : null;
     const calls = new GatewayCalls({ registry, domain, publicAddresses, checkDomain, allowLoopbackBackends, meter: this.meter });
     return {
       setNamedProxy: async (...given) => {

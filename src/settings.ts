@@ -42,8 +42,10 @@ export type GuardSettings = {
 };
 
 export type DnsSettings = {
-  /** `ip[:port]` of the server that resolves targets; null: the system's resolver. */
-  readonly nameserver: string | null;
+  /** `ip[:port]` or `name[:port]` of the servers that resolve targets, asked in turn; null: the system's resolver. */
+  readonly nameservers: readonly string[] | null;
+  /** Parameters of nginx's `resolver` that stand among them and have no effect. */
+  readonly ignored: readonly string[];
   readonly timeoutMs: number;
 };
 

@@ -27,7 +27,7 @@ export const command: Command = {
       { name: "acme-ca", value: "FILE", help: "PEM file with the root that the authority's own server is trusted by" },
       { name: "tls-local", help: "certificates of an authority of our own, for trying things out" },
       { name: "allow-loopback-backends", help: "backends may be on this machine, for trying things out" },
-      { name: "nameserver", value: "IP[:PORT]", help: "who is asked where a domain points; the system's by default" },
+      { name: "nameserver", value: "HOST[:PORT]", help: "who is asked where a domain points; the system's by default" },
       { name: "skip-domain-check", help: "registered domains need not resolve to a public address" },
       { name: "log-format", value: "json|pretty", help: "one JSON object a line, or lines for people (default json)" },
     ],

@@ -23,7 +23,7 @@ export const command: Command = {
       ["JWT_DESKTOP_PAYLOAD_PRIVATE_KEY", "file with the RSA private key that opens their hash (required)"],
       ["PYOS_FQDN, PYOS_SERVICE_PORT", "control plane, pyos:8000 by default"],
       ["NODE_NAME", "what /node answers"],
-      ["NAMESERVER_RESOLVER", "DNS server for targets; the first one of /etc/resolv.conf by default"],
+      ["NAMESERVER_RESOLVER", "DNS servers for targets; the first one of /etc/resolv.conf by default"],
       ["HTTP_LISTEN", "like --http"],
       ["HTTPS_LISTEN", "like --https"],
       ["ROUTE_ALLOWED_TARGETS", "like --allow-targets"],

@@ -6,14 +6,14 @@ import { isLoopbackHost } from "../lib/address.ts";
 import { excerpt } from "../lib/excerpt.ts";
 import type { IdentityKind } from "../identity.ts";
 import type { Route } from "../route.ts";
-import type { DesktopTokenSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
+import type { DesktopTokenSettings, DnsSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
 import type { Environment } from "./interpolate.ts";
 import type { Mistake } from "./mistake.ts";
 import { buildRoutes } from "./routes.ts";
 import { type ConfigFile, fileShape } from "./schema.ts";
 import { buildPorts, buildServices } from "./services.ts";
 import { Pass, Refusal } from "./shape.ts";
-import { parseAllowedTarget, parseListenAddress } from "./values.ts";
+import { type Nameservers, parseAllowedTarget, parseListenAddress } from "./values.ts";
 import type { NamedPath, Source, Value } from "./source.ts";
 
 export type ParseOptions = {
@@ -62,7 +62,7 @@ function assemble(file: ConfigFile, source: string, options: ParseOptions, pass:
       allowedTargets: buildAllowedTargets(file, options, pass),
       allowedPorts: file.targets.allowedPorts ?? [...new Set(ports.values())],
     },
-    dns: { nameserver: findNameserver(file.dns.nameserver, options.readResolvConf), timeoutMs: file.dns.timeout },
+    dns: buildDns(file, options, pass),
     ...buildBounds(file),
     trustedProxies: file.trustedProxies,
     proxyProtocol: file.proxyProtocol,
@@ -211,13 +211,21 @@ function isFramingHeader(name: string): boolean {
     .test(name);
 }
 
-/** Empty: the first usable one of resolv.conf. null: the system's resolver. */
-function findNameserver(setting: string, readResolvConf: ParseOptions["readResolvConf"]): string | null {
-  if (setting === "system") return null;
-  if (setting !== "") return setting;
+function buildDns({ dns }: ConfigFile, options: ParseOptions, pass: Pass): DnsSettings {
+  // A mistake in the variable is one in the default as well, and has been reported.
+  const { servers, ignored } = dns.nameserver as Nameservers | undefined ?? { servers: [], ignored: [] };
+  for (const parameter of ignored) pass.source.note(pass.placeOf(dns, "nameserver"), `"${parameter}" of nginx's resolver has no effect here`);
+  return { nameservers: findNameservers(servers, options.readResolvConf), ignored, timeoutMs: dns.timeout };
+}
+
+/** None: the first usable one of resolv.conf. null: the system's resolver. */
+function findNameservers(servers: Nameservers["servers"], readResolvConf: ParseOptions["readResolvConf"]): readonly string[] | null {
+  if (servers === "system") return null;
+  if (servers.length > 0) return servers;
   const addresses = resolvConf(readResolvConf).matchAll(/^[ \t]*nameserver[ \t]+(\S+)/gm);
   const isUsable = (address: string): boolean => isIP(address) !== 0 && !address.includes("%");
-  return [...addresses].map((match) => match[1] ?? "").find(isUsable) ?? null;
+  const first = [...addresses].map((match) => match[1] ?? "").find(isUsable);
+  return first === undefined ? null : [first];
 }
 
 function resolvConf(read: ParseOptions["readResolvConf"]): string {

@@ -7,7 +7,7 @@ import {
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
-  allowedTarget, apiPath, apiUrl, brokerUrl, certificateName, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameserver, origin, policy, port, rate,
+  allowedTarget, apiPath, apiUrl, brokerUrl, certificateName, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameservers, origin, policy, port, rate,
   requestPath, routePath, secret, serverUrl, size, statusRange, targetPort, tokenSource, upstreamPath,
 } from "./values.ts";
 
@@ -125,8 +125,8 @@ const targets = object({
 });
 
 const dns = object({
-  nameserver: withDefault(nameserver, "${NAMESERVER_RESOLVER:-}",
-    "DNS server for targets, ip[:port]; empty: the first of /etc/resolv.conf; \"system\": the system's resolver"),
+  nameserver: withDefault(nameservers, "${NAMESERVER_RESOLVER:-}",
+    "DNS servers for targets, ip[:port] or name[:port] with spaces between; empty: the first of /etc/resolv.conf; \"system\": the system's resolver"),
   timeout: withDefault(duration(), "5s", "longest wait for one answer"),
 });
 

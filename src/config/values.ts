@@ -82,17 +82,34 @@ export const allowedTarget: Shape<string> = word(
   "\"*\", a CIDR or a DNS suffix", { type: "string" }, parseAllowedTarget,
 );
 
-/** `system`, empty (the first of /etc/resolv.conf), or `ip[:port]`. */
-export const nameserver: Shape<string> = word("a nameserver: ip, ip:port or \"system\"", { type: "string" }, (text) => {
-  if (text === "" || text === "system" || isIP(text) !== 0) return text;
-  const parts = /^(?:\[([^\]]+)\]|([\d.]+)):(\d{1,5})$/.exec(text);
-  const number = Number(parts?.[3]);
-  if (parts === null || isIP(parts[1] ?? parts[2] ?? "") === 0 || number < 1 || number > MOST_PORT) {
-    const forms = "10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\"";
-    throw new Refusal(`expected a nameserver such as ${forms}, found "${excerpt(text)}"`);
-  }
-  return text;
+export type Nameservers = {
+  /** `ip[:port]` or `name[:port]`, asked in turn; "system": the system's resolver; none: the first of /etc/resolv.conf. */
+  readonly servers: readonly string[] | "system";
+  /** Parameters that nginx's `resolver` has, and nothing here. */
+  readonly ignored: readonly string[];
+};
+
+/** What nginx's `resolver` takes, and `system`. */
+export const nameservers: Shape<Nameservers> = word("a nameserver: ip, ip:port, a name or \"system\"; or several with spaces", { type: "string" }, (text) => {
+  const words = text.split(/\s+/).filter((part) => part !== "");
+  const servers = words.filter((part) => !NGINX_PARAMETER.test(part));
+  const ignored = words.filter((part) => NGINX_PARAMETER.test(part));
+  if (servers.length === 1 && servers[0] === "system") return { servers: "system", ignored };
+  const wrong = servers.find((server) => !isNameserver(server));
+  if (wrong === undefined) return { servers, ignored };
+  const forms = "10.96.0.10, 10.96.0.10:53, [fd00::10]:53, kube-dns.kube-system.svc.cluster.local or \"system\"";
+  throw new Refusal(`expected a nameserver such as ${forms}, found "${excerpt(wrong)}"`);
 });
+
+/** https://nginx.org/en/docs/http/ngx_http_core_module.html#resolver */
+const NGINX_PARAMETER = /^(?:valid|ipv4|ipv6|status_zone)=/;
+
+function isNameserver(text: string): boolean {
+  if (isIP(text) !== 0) return true;
+  const [, bracketed, bare = "", port = "53"] = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const isPort = Number(port) >= 1 && Number(port) <= MOST_PORT;
+  return isPort && text !== "system" && (bracketed === undefined ? isHost(bare) : isIP(bracketed) === 6);
+}
 
 export type ServerUrl = { readonly address: ServerAddress; readonly isSecure: boolean };
 

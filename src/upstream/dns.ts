@@ -1,4 +1,4 @@
-// Names of pods to addresses: asked of one DNS server (as nginx's `resolver` does), cached for the record's TTL within
+// Names of pods to addresses: asked of DNS servers (as nginx's `resolver` does), cached for the record's TTL within
 // bounds, one query for any number of waiters. Without a server the system's resolver is asked. The answer is a list of
 // addresses that the caller checks and dials: nothing resolves the name a second time.
 
@@ -22,7 +22,11 @@ export class NameError extends Error {
   }
 }
 
-export type DnsSettings = { readonly nameserver: string | null; readonly timeoutMs: number };
+export type DnsSettings = {
+  /** `ip[:port]`; the next one is asked when one does not answer. null: the system's resolver. */
+  readonly nameservers: readonly string[] | null;
+  readonly timeoutMs: number;
+};
 
 export type Answer = { readonly addresses: readonly string[]; readonly ttlMs: number };
 
@@ -33,8 +37,8 @@ export class NameResolver {
 
   constructor(private readonly settings: DnsSettings, private readonly now: () => number = Date.now) {
     this.#cache = new TtlCache({ entries: NAMES, bytes: NAMES * 400, now });
-    this.#resolver = settings.nameserver === null ? null : new Resolver({ timeout: Math.min(ASK_AGAIN_MS, settings.timeoutMs), tries: 1 });
-    if (settings.nameserver !== null) this.#resolver?.setServers([settings.nameserver]);
+    this.#resolver = settings.nameservers === null ? null : new Resolver({ timeout: Math.min(ASK_AGAIN_MS, settings.timeoutMs), tries: 1 });
+    if (settings.nameservers !== null) this.#resolver?.setServers([...settings.nameservers]);
   }
 
   /** The addresses of `name`, at least one. @throws NameError */

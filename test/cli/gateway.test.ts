@@ -133,7 +133,7 @@ describe("a flag that is wrong", () => {
     ["--broker", ["--broker", "redis://127.0.0.1"], "--broker: expected a broker such as unix:///var/run/redis.sock or tcp://:password@host:6379\n"],
     ["--domain", ["--domain", "a b"], '--domain: expected a domain name such as desk.example.org, found "a b"\n'],
     ["--public-address", ["--public-address", "192.0.2.1", "--public-address", "gw.example"], '--public-address: expected an IP address, found "gw.example"\n'],
-    ["--nameserver", ["--nameserver", "dns.example"], "--nameserver: expected a nameserver such as "],
+    ["--nameserver", ["--nameserver", "dns.example:0"], "--nameserver: expected a nameserver such as "],
     ["--acme-directory", ["--acme-directory", "http://ca.example"], '--acme-directory: expected an https URL such as https://ca.example/directory, found "http://ca.example"\n'],
     ["--acme-ca", ["--acme-ca", "/nowhere.pem"], "cannot read the root certificate of the ACME server /nowhere.pem: no such file\n"],
     ["--challenge-program", ["--domain", DOMAIN, "--challenge-program", "/nowhere"], "cannot run the challenge program /nowhere: no such file\n"],

@@ -129,7 +129,7 @@ describe("the built-in configuration", () => {
     expect(settings.guard.allowedPorts).toContain(1234);
     expect(settings.guard.allowedPorts).not.toContain(29781);
     expect(settings.nodeName).toBe("node-1");
-    expect(settings.dns.nameserver).toBe("10.96.0.10");
+    expect(settings.dns.nameservers).toEqual(["10.96.0.10"]);
     expect(settings.desktopToken).toMatchObject({ signingPublicKeys: ["/keys/signing.pem"], payloadPrivateKey: "/keys/payload.pem" });
   });
 
@@ -160,7 +160,7 @@ describe("the built-in configuration", () => {
   const LISTEN = "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"abc\"";
   test.each([
     ["HTTP_LISTEN", "abc", `: ${LISTEN}`],
-    ["NAMESERVER_RESOLVER", "foo", ": expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"foo\""],
+    ["NAMESERVER_RESOLVER", "f/oo", ": expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53, kube-dns.kube-system.svc.cluster.local or \"system\", found \"f/oo\""],
     ["ROUTE_LOG_FORMAT", "jsn", ": expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
     ["ROUTE_ALLOW_WEAK_RSA_KEYS", "ja", ": expected true or false, found \"ja\""],
     ["ROUTE_TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.0/33", ": not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],

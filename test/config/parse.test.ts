@@ -34,7 +34,7 @@ describe("a mistake in the file", () => {
     ["a port that is text", "ports:\n  xterm_tcp_port: ▸ssh\n", "expected a port number from 1 to 65535, found \"ssh\""],
     ["a bad CIDR", "trustedProxies:\n  - 10.0.0.0/8\n  - ▸10.0.0.0/33\n", "not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"10.0.0.0/33\""],
     ["a bad target", "targets: { allowedTargets: [▸10.0.0] }\n", "not an allowed target: \"10.0.0\" (write \"*\", a CIDR such as 10.0.0.0/8, or a DNS suffix such as .svc.cluster.local)"],
-    ["a bad nameserver", "dns: { nameserver: ▸kube-dns }\n", "expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53 or \"system\", found \"kube-dns\""],
+    ["a bad nameserver", "dns: { nameserver: ▸10.0.0.1:0 }\n", "expected a nameserver such as 10.96.0.10, 10.96.0.10:53, [fd00::10]:53, kube-dns.kube-system.svc.cluster.local or \"system\", found \"10.0.0.1:0\""],
     ["a listen address that is only a port", "entrypoints: { http: ▸8080 }\n", "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"8080\" (did you mean \":8080\"?)"],
     ["a word that is none of the known", "log: { format: ▸jsn }\n", "expected one of json, pretty, found \"jsn\" (did you mean \"json\"?)"],
     ["a header that frames messages", "headers: { response: { ▸Content-Length: \"3\" } }\n", "header \"Content-Length\" belongs to one message and cannot be set on all"],
@@ -261,19 +261,36 @@ describe("settings", () => {
   });
 
   test.each([
-    ["search a\nnameserver 10.96.0.10\nnameserver 10.96.0.11\n", "10.96.0.10"],
-    ["nameserver fe80::1%eth0\n\tnameserver\tfd00::10 # comment\n", "fd00::10"],
+    ["search a\nnameserver 10.96.0.10\nnameserver 10.96.0.11\n", ["10.96.0.10"]],
+    ["nameserver fe80::1%eth0\n\tnameserver\tfd00::10 # comment\n", ["fd00::10"]],
     ["# nameserver 10.0.0.1\noptions ndots:5\n", null],
-  ])("take the nameserver from resolv.conf %j", (resolvConf, nameserver) => {
-    expect(settingsOf(TABLE, { readResolvConf: () => resolvConf }).dns.nameserver).toBe(nameserver);
+  ])("take the nameserver from resolv.conf %j", (resolvConf, nameservers) => {
+    expect(settingsOf(TABLE, { readResolvConf: () => resolvConf }).dns.nameservers).toEqual(nameservers);
+  });
+
+  test.each([
+    ["[fd00::10]", ["[fd00::10]"], []],
+    ["[fd00::10]:5353", ["[fd00::10]:5353"], []],
+    ["fd00::10", ["fd00::10"], []],
+    [" 10.0.0.1 ", ["10.0.0.1"], []],
+    ["10.0.0.1 8.8.8.8:5353 valid=30s ipv6=off", ["10.0.0.1", "8.8.8.8:5353"], ["valid=30s", "ipv6=off"]],
+    ["kube-dns.kube-system.svc.cluster.local", ["kube-dns.kube-system.svc.cluster.local"], []],
+    ["ns.example:5353 ipv4=on status_zone=dns", ["ns.example:5353"], ["ipv4=on", "status_zone=dns"]],
+  ])("take as nameservers what nginx's resolver takes: %j", (text, nameservers, ignored) => {
+    const { dns } = settingsOf(`dns: { nameserver: "\${NS}" }\n${TABLE}`, { env: { NS: text } });
+    expect(dns).toMatchObject({ nameservers, ignored });
+  });
+
+  test.each(["10.0.0.256", "[10.0.0.1]", "[fd00::10", "10.0.0.1:0", "ns.example:65536", "10.0.0.1,10.0.0.2", "valid:30s!", "system 10.0.0.1"])("refuse the nameserver %j", (text) => {
+    expect(mistakesOf(`dns: { nameserver: "\${NS}" }\n${TABLE}`, { env: { NS: text } })).toEqual([expect.stringContaining("environment variable NS: expected a nameserver such as ")]);
   });
 
   test("have no nameserver without resolv.conf, or when the system's resolver is asked for", () => {
     const absent = () => {
       throw new Error("ENOENT");
     };
-    expect(settingsOf(TABLE, { readResolvConf: absent }).dns.nameserver).toBeNull();
-    expect(settingsOf(`dns: { nameserver: system }\n${TABLE}`, { readResolvConf: () => "nameserver 10.0.0.1" }).dns.nameserver).toBeNull();
+    expect(settingsOf(TABLE, { readResolvConf: absent }).dns.nameservers).toBeNull();
+    expect(settingsOf(`dns: { nameserver: system }\n${TABLE}`, { readResolvConf: () => "nameserver 10.0.0.1" }).dns.nameservers).toBeNull();
   });
 
   test("allow the ports of the list, else all of \"ports\"", () => {

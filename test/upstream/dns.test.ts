@@ -26,7 +26,7 @@ beforeEach(async () => {
       },
     },
   });
-  resolver = new NameResolver({ nameserver: `127.0.0.1:${server.port}`, timeoutMs: 5000 });
+  resolver = new NameResolver({ nameservers: [`127.0.0.1:${server.port}`], timeoutMs: 5000 });
 });
 
 afterEach(() => {
@@ -68,7 +68,7 @@ describe("a lost packet", () => {
   test("and another one, and so on until the time is over", async () => {
     lost = Infinity;
     resolver.close();
-    resolver = new NameResolver({ nameserver: `127.0.0.1:${server.port}`, timeoutMs: 1500 });
+    resolver = new NameResolver({ nameservers: [`127.0.0.1:${server.port}`], timeoutMs: 1500 });
     const begin = performance.now();
     await expect(Promise.resolve(resolver.resolve("four.test"))).rejects.toMatchObject({ reason: "timeout" });
     expect(performance.now() - begin).toBeWithin(1400, 4000);
