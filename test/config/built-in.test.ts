@@ -47,7 +47,7 @@ const ROWS: readonly Row[] = [
   ["/console", "prefix", "", "http://console:80", "without /console", { host: "client", websocket: true }],
   ["/speedtest", "prefix", "", "http://speedtest:80", "without /speedtest", { bodyLimitBytes: 256 * MIB, buffering: false, compress: false }],
   ["/healthz", "exact", "", "text \"OK\\n\"", "unchanged"],
-  ["/node", "exact", "", "text \"node-7\"", "unchanged"],
+  ["/node", "exact", "", "text \"node-7\\n\"", "unchanged"],
   ["/.well-known/acme-challenge/", "prefix", "", "files null", "unchanged"],
   ["/.well-known/", "prefix", "", "files null", "unchanged"],
   ["/", "prefix", "", "http://website:80", "unchanged", { websocket: true, cache: true }],

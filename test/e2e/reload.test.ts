@@ -12,7 +12,7 @@ import { TestRouter } from "../support/router.ts";
 import { OP, ServeProcess, waitFor, WsClient } from "../support/ws-client.ts";
 
 const SHIPPED = readFileSync(join(import.meta.dir, "../../routes.yaml"), "utf8");
-const withNode = (text: string): string => SHIPPED.replace("node: { text: \"${NODE_NAME:-}\" }", `node: { text: "${text}" }`);
+const withNode = (text: string): string => SHIPPED.replace("node: { text: \"${NODE_NAME:-}\\n\" }", `node: { text: "${text}" }`);
 
 let pod: Pod;
 let keys: KeyFiles;

@@ -225,7 +225,7 @@ describe("a route without a token", () => {
 });
 
 describe("answers of our own", () => {
-  test.each([["/healthz", "OK\n"], ["/node", "node-7"],
+  test.each([["/healthz", "OK\n"], ["/node", "node-7\n"],
     ["/healthz?x", "OK\n"]])("%s says %p in plain text", async (path, body) => {
     const answer = await ask(cluster.port, head("GET", path));
     expect(answer).toMatchObject({ status: 200, body });
