@@ -67,7 +67,7 @@ export class App {
       this.#snapshot.start();
       front?.listen(this.#proxy, this.#sweeper, admission, {
         requests: () => this.#proxy?.handled ?? 0, sessions: () => this.counts.sessions, upstreamConnections: () => this.counts.upstream,
-        services: () => this.services, cache: () => this.#snapshot?.cache ?? null, keyProblems: () => this.#tokens?.failing ?? 0, isConfigRefused: () => this.#isConfigRefused,
+        services: () => this.services, cache: () => this.#snapshot?.cache ?? null, keyProblems: () => this.#tokens?.failures.length ?? 0, isConfigRefused: () => this.#isConfigRefused,
       });
     } catch (error) {
       await Promise.all([this.#http?.stop(), this.#front?.stop()]);
@@ -117,6 +117,8 @@ export class App {
     const previous = this.#tokens;
     const keep = previous !== null && isDeepStrictEqual(tokenSettings(settings), tokenSettings(this.settings));
     const tokens = keep ? previous : this.#openTokens(settings);
+    // Whoever reloads wants to know about files as well that were broken before; new ones have just said so.
+    if (keep) for (const { message } of tokens.failures) this.log.error("a key file is still not loadable", { reason: message });
     this.#lookAtCredentials(settings);
     this.#lookAtDirectories(settings);
     this.#lookAtParameters(settings);
@@ -202,7 +204,7 @@ export class App {
   #openTokens(settings: Settings): TokenFront {
     const tokens = TokenFront.open(settings, {
       warn: (message) => this.log.warn(message),
-      error: (message, cause) => this.log.error(message, { reason: cause instanceof Error ? cause.message : String(cause) }),
+      error: (message, { message: reason }) => this.log.error(message, { reason }),
       changed: () => this.log.info("keys reloaded"),
     });
     tokens.watch();

@@ -19,6 +19,10 @@ export const MAX_RSA_BITS = 8192;
 /** PEM of an 8192-bit private key has 6.5 KB; text may stand before it. */
 const FILE_LIMIT_BYTES = 64 * 1024;
 
+/** For the log, with the reason beside it. */
+export const KEY_REFUSED = "key refused, the old one stays";
+export const KEY_MISSING = "key not loadable: token routes answer 503 until it is";
+
 export type KeyKind = "public" | "private";
 
 /** A file that holds no usable key. The message names the file, what was expected and what was found. */
@@ -28,8 +32,8 @@ export class KeyError extends Error {
 
 export type KeyStoreEvents = {
   warn(message: string): void;
-  /** A file that could not be read again; its last good key stays in use. */
-  error(message: string, cause: unknown): void;
+  /** A file cannot be read: the message says what follows from that, the cause names the file and why. */
+  error(message: string, cause: KeyError): void;
   /** Other keys than before are in use from now on. */
   changed(): void;
 };
@@ -65,9 +69,9 @@ export class KeyStore {
     return this.#version;
   }
 
-  /** Files that could not be read the last time. */
-  get failing(): number {
-    return this.#files.filter(({ failure }) => failure !== null).length;
+  /** Of files that could not be read the last time, one each. */
+  get failures(): readonly KeyError[] {
+    return this.#files.flatMap(({ failure }) => failure ?? []);
   }
 
   /** Reads every file; those that can be read are in use afterwards. @throws KeyError that names all that cannot */
@@ -100,7 +104,7 @@ export class KeyStore {
       const known = file.failure?.message;
       this.#read(file);
       const { failure } = file;
-      if (failure !== null && failure.message !== known) this.on.error(failure.message, failure.cause);
+      if (failure !== null && failure.message !== known) this.on.error(file.key === null ? KEY_MISSING : KEY_REFUSED, failure);
     }
     if (this.#version !== before) this.on.changed();
   }

@@ -8,7 +8,7 @@ import { fileFault } from "../lib/file-fault.ts";
 import { watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { VmTokenSettings } from "../settings.ts";
-import { KeyError, type KeyStoreEvents } from "./keys.ts";
+import { KEY_REFUSED, KeyError, type KeyStoreEvents } from "./keys.ts";
 
 /** RFC 7518 section 3.2: as long as the digest of HS256; below it only with `allowWeakSecret`. */
 export const STRONG_SECRET_BYTES = 32;
@@ -18,7 +18,7 @@ export type SecretSettings = Pick<VmTokenSettings, "secret" | "allowWeakSecret">
 
 export class SecretStore {
   #key: KeyObject | null = null;
-  #failure: string | null = null;
+  #failure: KeyError | null = null;
   #isWarned = false;
   #watch: { close(): void } | null = null;
 
@@ -29,9 +29,9 @@ export class SecretStore {
     return this.#key;
   }
 
-  /** Files that could not be read the last time. */
-  get failing(): number {
-    return this.#failure === null ? 0 : 1;
+  /** Of the file, when it could not be read the last time. */
+  get failures(): readonly KeyError[] {
+    return this.#failure === null ? [] : [this.#failure];
   }
 
   /** @throws KeyError that names the file, or the setting, and says what is wrong; never what the secret is */
@@ -62,8 +62,9 @@ export class SecretStore {
       this.on.changed();
     } catch (thrown) {
       const error = thrown as KeyError; // loadSecret throws nothing else.
-      if (error.message !== this.#failure) this.on.error(error.message, error.cause);
-      this.#failure = error.message;
+      const known = this.#failure?.message;
+      this.#failure = error;
+      if (error.message !== known) this.on.error(KEY_REFUSED, error);
     }
   }
 

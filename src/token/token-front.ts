@@ -5,7 +5,7 @@ import { RouteError } from "../errors.ts";
 import type { Identity, IdentityKind } from "../identity.ts";
 import type { Settings } from "../settings.ts";
 import { DesktopTokens } from "./desktop-token.ts";
-import { KeyStore, type KeyStoreEvents } from "./keys.ts";
+import { KEY_MISSING, type KeyError, KeyStore, type KeyStoreEvents } from "./keys.ts";
 import { SecretStore } from "./secret.ts";
 import { VmTokens } from "./vm-token.ts";
 
@@ -43,9 +43,9 @@ export class TokenFront {
     return tokens.identify(token);
   }
 
-  /** Key files that could not be read the last time; what was read before is in use. */
-  get failing(): number {
-    return (this.desktop?.keys.failing ?? 0) + (this.vm?.secret.failing ?? 0);
+  /** Of key files that could not be read the last time, one each; what was read before is in use. */
+  get failures(): readonly KeyError[] {
+    return [...this.desktop?.keys.failures ?? [], ...this.vm?.secret.failures ?? []];
   }
 
   /** Follows the key files from now on. */
@@ -67,7 +67,7 @@ function openDesktop(settings: NonNullable<Settings["desktopToken"]>, on: KeySto
     keys.load();
   } catch (error) {
     if (settings.requireKeysAtStart) throw error;
-    on.error("keys not loadable: token routes answer 503 until they are", error);
+    on.error(KEY_MISSING, error as KeyError); // load throws nothing else.
   }
   return { keys, tokens: new DesktopTokens(settings, keys) };
 }

@@ -239,9 +239,14 @@ describe("keys that change while the program runs", () => {
   test("that break keep the last good ones, with an error in the log; mended ones are taken", async () => {
     const serving = await serve();
     writeFileSync(keys.path("signing.pem"), "no key at all");
-    await serving.until(() => serving.lines.some(({ level, message }) => level === "error" && String(message).includes("signing")));
+    await serving.until(() => serving.events("key refused, the old one stays").length === 1);
+    const reason = `cannot load signing public key ${keys.path("signing.pem")}: it holds no PEM`;
+    expect(serving.events("key refused, the old one stays")).toMatchObject([{ level: "error", reason: expect.stringContaining(reason) }]);
     const client = await session(serving.port, keys.token());
     await talks(client);
+    serving.signal("SIGHUP");
+    await serving.until(() => serving.events("configuration applied").length === 1);
+    expect(serving.events("a key file is still not loadable")).toMatchObject([{ level: "error", reason: expect.stringContaining(reason) }]);
     keys.keys = generateKeys(2048);
     keys.write();
     await serving.until(() => serving.events("keys reloaded").length >= 1);

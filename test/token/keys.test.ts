@@ -39,7 +39,7 @@ function makeStore(settings: { signing?: string[]; payload?: string; allowWeakRs
     signingPublicKeys: settings.signing ?? [file("signing.pem", keys.pem.signingPublicKey)],
     payloadPrivateKey: settings.payload ?? file("payload.pem", keys.pem.payloadPrivateKey),
     allowWeakRsaKeys: settings.allowWeakRsaKeys ?? false,
-  }, { warn: (message) => say(`warn ${message}`), error: (message) => say(`error ${message}`), changed: () => say("changed") });
+  }, { warn: (message) => say(`warn ${message}`), error: (message, { message: reason }) => say(`${message} (${reason})`), changed: () => say("changed") });
   stores.push(store);
   const event = async (): Promise<string> => {
     if (events.length === taken) await new Promise<void>((resolve) => { wake = resolve; });
@@ -195,7 +195,7 @@ describe("KeyStore", () => {
     store.watch();
     const before = store.version;
     writeFileSync(join(root, "payload.pem"), "rubbish");
-    expect(await event()).toStartWith(`error cannot load payload private key ${join(root, "payload.pem")}: it holds no PEM`);
+    expect(await event()).toStartWith(`key refused, the old one stays (cannot load payload private key ${join(root, "payload.pem")}: it holds no PEM`);
     expect([store.payload?.equals(keys.payloadPrivate), store.version]).toEqual([true, before]);
     writeFileSync(join(root, "payload.pem"), next.pem.payloadPrivateKey);
     expect(await event()).toBe("changed");

@@ -52,7 +52,7 @@ function makeStore(settings: SecretSettings) {
     events.push(text);
     wake();
   };
-  const store = new SecretStore(settings, { warn: (message) => say(`warn ${message}`), error: (message) => say(`error ${message}`), changed: () => say("changed") });
+  const store = new SecretStore(settings, { warn: (message) => say(`warn ${message}`), error: (message, { message: reason }) => say(`${message} (${reason})`), changed: () => say("changed") });
   stores.push(store);
   const event = async (): Promise<string> => {
     if (events.length === taken) await new Promise<void>((resolve) => { wake = resolve; });
@@ -205,13 +205,13 @@ describe("a secret store", () => {
     store.load();
     store.watch();
     writeFileSync(path, "a-few-bytes-1");
-    expect(await event()).toStartWith(`error cannot load console token secret ${path}: it has 13 bytes`);
+    expect(await event()).toStartWith(`key refused, the old one stays (cannot load console token secret ${path}: it has 13 bytes`);
     writeFileSync(path, "a-few-bytes-2");
     // Looks at the same broken content once more, and says nothing new about it.
     store.watch();
     expect([text(), events.length]).toEqual([STRONG, 1]);
     rmSync(path);
-    expect(await event()).toContain(`error cannot load console token secret ${path}: no such file`);
+    expect(await event()).toStartWith(`key refused, the old one stays (cannot load console token secret ${path}: no such file`);
     expect(text()).toBe(STRONG);
     writeFileSync(path, NEXT);
     expect(await event()).toBe("changed");

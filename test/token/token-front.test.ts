@@ -88,7 +88,7 @@ describe("the token front", () => {
   test("opens without desktop keys where it may, says so, and serves consoles meanwhile", () => {
     rmSync(join(root, "payload.pem"));
     const front = open({ desktopToken: desktop({ requireKeysAtStart: false }), vmToken: vm() });
-    expect(events).toEqual(["error keys not loadable: token routes answer 503 until they are"]);
+    expect(events).toEqual(["error key not loadable: token routes answer 503 until it is"]);
     expect(() => front.identify("desktop", desktopToken())).toThrow(expect.objectContaining({ code: "unavailable" }));
     expect(front.identify("vm", vmToken())).toMatchObject({ kind: "vm" });
   });
