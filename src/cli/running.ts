@@ -3,22 +3,26 @@
 
 import { App } from "../app.ts";
 import { watchSettings } from "../config/watch.ts";
+import { oneLine } from "../lib/log.ts";
 import { keepAlive, notify, notifyReloading } from "../lib/notify.ts";
 import type { Settings } from "../settings.ts";
 
 /** What cutting short may take: one that hangs is left behind. */
 const CUT_LIMIT_MS = 1000;
 
+/** Characters; systemd drops a message of more than 4096 bytes. */
+const STATUS_LIMIT = 500;
+
 /** @param file is followed; undefined: there is none @returns the exit code */
 export async function runUntilStopped(load: () => Promise<Settings>, file: string | undefined): Promise<number> {
   // All of this before anything is loaded: a signal or a changed file that comes during the start counts as well.
   const signals = stopSignals();
   const started = Promise.withResolvers<App>();
-  let turn: Promise<App> = started.promise;
-  const changed = (settings: Settings): void => { turn = turn.then((app) => apply(app, settings)); };
-  const failed = (reason: unknown): void => { turn = turn.then((app) => refused(app, reason)); };
-  const watcher = file === undefined ? null : watchSettings(file, load, { onChange: changed, onError: failed });
-  const onHangup = (): void => void load().then(changed, failed);
+  const reloads = new Reloads(started.promise);
+  const watcher = file === undefined ? null : watchSettings(file, load, {
+    onChange: (settings) => reloads.take({ settings }, false), onError: (error) => reloads.take({ error: error as Error }, false),
+  });
+  const onHangup = (): void => reloads.take(load().then((settings) => ({ settings }), (error: Error) => ({ error })), true);
   process.on("SIGHUP", onHangup);
   const serve = async (): Promise<number> => {
     const app = new App(await load());
@@ -45,20 +49,30 @@ export async function runUntilStopped(load: () => Promise<Settings>, file: strin
   }
 }
 
-async function apply(app: App, settings: Settings): Promise<App> {
-  notifyReloading();
-  try {
-    await app.apply(settings);
-  } catch (error) {
-    refused(app, error);
-  }
-  notify("READY=1");
-  return app;
-}
+type Loaded = { readonly settings: Settings } | { readonly error: Error };
 
-function refused(app: App, error: unknown): App {
-  app.refuse((error as Error).message);
-  return app;
+/** Configurations that come while the program runs, one after the other. The service manager hears of the beginning and the end of each. */
+class Reloads {
+  #turn: Promise<void> = Promise.resolve();
+  /** Why the last one was refused; null: it was taken. */
+  #refusal: string | null = null;
+
+  constructor(private readonly started: Promise<App>) {}
+
+  /** @param isAsked somebody waits for what comes of it: a file that is seen to be as broken as before is not worth a line */
+  take(loaded: Loaded | Promise<Loaded>, isAsked: boolean): void {
+    this.#turn = this.#turn.then(() => this.started).then((app) => this.#take(app, loaded, isAsked));
+  }
+
+  async #take(app: App, loaded: Loaded | Promise<Loaded>, isAsked: boolean): Promise<void> {
+    notifyReloading();
+    const known = this.#refusal;
+    const result = await loaded;
+    const { error } = "error" in result ? result : await app.apply(result.settings).then(() => ({ error: null }), (thrown: Error) => ({ error: thrown }));
+    this.#refusal = error?.message ?? null;
+    if (error !== null && (isAsked || error.message !== known)) app.refuse(error.message);
+    notify(`READY=1\nSTATUS=${error === null ? "" : oneLine(`configuration refused, the old one stays: ${error.message.replaceAll("\n", "; ")}`).slice(0, STATUS_LIMIT)}`);
+  }
 }
 
 type StopSignals = { readonly first: Promise<string>; readonly second: Promise<void>; isSecond(): boolean };

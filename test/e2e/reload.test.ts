@@ -9,6 +9,7 @@ import { KeyFiles } from "../support/keys.ts";
 import { Pod } from "../support/pod.ts";
 import { RawClient } from "../support/raw.ts";
 import { TestRouter } from "../support/router.ts";
+import { receive } from "../support/service-manager.ts";
 import { OP, ServeProcess, waitFor, WsClient } from "../support/ws-client.ts";
 
 const SHIPPED = readFileSync(join(import.meta.dir, "../../routes.yaml"), "utf8");
@@ -201,6 +202,31 @@ describe("SIGHUP", () => {
     await serving.until(() => serving.events("configuration refused, the old one stays").length >= 1);
     expect(await node(serving)).toBe("one");
     expect(serving.child.exitCode).toBeNull();
+  });
+
+  test.skipIf(!Bun.which("python3"))("tells the service manager that it reloads and is ready, also with a broken file, and then why; the log has it once each time (needs python3)", async () => {
+    const socket = `@route-reload-${process.pid}`;
+    const manager = await receive(socket);
+    try {
+      const file = newFile("one");
+      router = await ServeProcess.start({ ...pod.env, ...keys.env, NOTIFY_SOCKET: socket }, ["--config", file]);
+      expect(await manager.text()).toBe("READY=1");
+      router.signal("SIGHUP");
+      expect(await manager.text()).toStartWith("RELOADING=1\n");
+      expect(await manager.text()).toBe("READY=1\nSTATUS=");
+      writeFileSync(file, "routes: [");
+      for (let logged = 1; logged <= 2; logged += 1) {
+        router.signal("SIGHUP");
+        // Of the signal, and the first time of the watcher as well, which has nothing new to say then.
+        for (let pair = logged; pair <= 2; pair += 1) {
+          expect(await manager.text()).toStartWith("RELOADING=1\n");
+          expect(await manager.text()).toMatch(/^READY=1\nSTATUS=configuration refused, the old one stays: .*routes-\d+\.yaml:1:\d+: not valid YAML: .*$/);
+        }
+        await router.until(() => router?.events("configuration refused, the old one stays").length === logged);
+      }
+    } finally {
+      await manager.stop();
+    }
   });
 
   test("a hundred times in a row leaves no descriptor behind", async () => {

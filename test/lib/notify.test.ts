@@ -3,39 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { keepAlive, notify, notifyReloading, watchdogIntervalMs } from "../../src/lib/notify.ts";
-
-// Binds a datagram socket as the service manager does ("@": an abstract name), says so, and prints a JSON line for each
-// datagram: its text and the kernel's monotonic clock.
-const RECEIVER = `
-import json, socket, sys, time
-name = sys.argv[1]
-s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-s.bind("\\0" + name[1:] if name.startswith("@") else name)
-print("bound", flush=True)
-while True:
-    print(json.dumps([s.recv(4096).decode(), time.monotonic_ns() // 1000]), flush=True)
-`;
-
-async function receive(socket: string) {
-  const process = Bun.spawn(["python3", "-c", RECEIVER, socket], { stdin: "ignore", stdout: "pipe", stderr: "inherit" });
-  const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  const line = async () => {
-    while (!rest.includes("\n")) {
-      const { value, done } = await lines.read();
-      if (done) throw new Error("the receiver ended");
-      rest += value;
-    }
-    const end = rest.indexOf("\n");
-    const first = rest.slice(0, end);
-    rest = rest.slice(end + 1);
-    return first;
-  };
-  expect(await line()).toBe("bound");
-  const datagram = async () => JSON.parse(await line()) as [text: string, clockMicroseconds: number];
-  const text = async () => (await datagram())[0];
-  return { datagram, text, stop: () => { process.kill(); return process.exited; } };
-}
+import { receive } from "../support/service-manager.ts";
 
 describe("notify", () => {
   let directory: string;
