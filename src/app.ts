@@ -35,6 +35,8 @@ const RESTART: SessionClose = { code: 1012, reason: "service restart" };
 export class App {
   readonly log: Log;
   readonly #sweeper = new Sweeper();
+  /** What the listening servers and the log were made with. */
+  readonly #started: Settings;
   #isConfigRefused = false;
   #snapshot: Snapshot | null = null;
   #tokens: TokenFront | null = null;
@@ -47,6 +49,7 @@ export class App {
 
   /** @param options.clock by which certificates are renewed; the system's by default */
   constructor(private settings: Settings, private readonly options: { log?: Log; clock?: Clock } = {}) {
+    this.#started = settings;
     this.log = options.log ?? new Log(settings.logFormat);
   }
 
@@ -130,7 +133,7 @@ export class App {
       throw error;
     }
     next.start();
-    for (const name of needingRestart(this.settings, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
+    for (const name of needingRestart(this.#started, settings)) this.log.warn(`a changed ${name} takes effect after a restart`);
     this.settings = settings;
     this.#tokens = tokens;
     this.#snapshot = next;
@@ -257,12 +260,14 @@ export class App {
   }
 }
 
-/** Settings that the listening server or the log was made with. */
+/** @param old settings that the listening servers and the log were made with */
 function needingRestart(old: Settings, next: Settings): string[] {
+  // Strict-Transport-Security is sent by the snapshot.
+  const listening = ({ tls }: Settings): unknown => tls === null ? null : { ...tls, hstsS: 0 };
   const compresses = (settings: Settings): boolean => settings.routes.some((route) => route.compressText);
   return [
     isDeepStrictEqual(old.http, next.http) ? "" : "listen address",
-    isDeepStrictEqual(old.tls, next.tls) ? "" : "tls",
+    isDeepStrictEqual(listening(old), listening(next)) ? "" : "tls",
     isDeepStrictEqual(old.gateway, next.gateway) ? "" : "gateway",
     isDeepStrictEqual(old.admin, next.admin) ? "" : "admin",
     old.logFormat === next.logFormat ? "" : "log.format",

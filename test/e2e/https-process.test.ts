@@ -120,6 +120,22 @@ describe.skipIf(!HAS_OPENSSL)("a changed file", () => {
     expect(socket.closing).toBeNull();
   });
 
+  test("that says again what runs needs no restart, and neither does another hsts, which is sent at once", async () => {
+    const router = await serve(files.section(["desk"]));
+    const sts = async () => /^strict-transport-security: (.*)$/mi.exec((await curl(addressOf(router), "desk.test", "/healthz", "-i")).stdout)?.[1]?.trim();
+    const applied = async (count: number, tls: string): Promise<number> => {
+      writeFileSync(configFile(), tls + SHIPPED);
+      await router.until(() => router.events("configuration applied").length === count);
+      return router.events("a changed tls takes effect after a restart").length;
+    };
+    const section = files.section(["desk"]);
+    expect(await applied(1, files.section(["desk", "two"]))).toBe(1);
+    expect(await applied(2, section)).toBe(1);
+    expect(await applied(3, files.section(["desk"], "hsts: 10d"))).toBe(1);
+    expect(await sts()).toBe("max-age=864000");
+    expect(await applied(4, section)).toBe(1);
+  });
+
   test("with a mistake in tls is refused, with its place, and the old one stays", async () => {
     const router = await serve(files.section(["desk"]));
     writeFileSync(configFile(), `tls: { certificate: [] }\n${SHIPPED}`);
