@@ -37,6 +37,11 @@ export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(?:\.\d{1,3}){3}$/.test(host);
 }
 
+/** The link, where clouds answer what only this machine should know, its credentials among it; and where they do so beside it: AWS over IPv6, Alibaba, Azure, Oracle. */
+export const CLOUD_METADATA: readonly string[] = [
+  "169.254.0.0/16", "fe80::/10", "fec0::/10", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",
+];
+
 /** True for `10.0.0.0/8`, `10.1.2.3`, `fd00::/8`, `::1`. */
 export function isCidr(text: string): boolean {
   const [address = "", prefix, ...rest] = text.split("/");

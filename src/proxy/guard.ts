@@ -3,14 +3,12 @@
 
 import { isIP } from "node:net";
 import { RouteError } from "../errors.ts";
-import { CidrSet, isCidr } from "../lib/address.ts";
+import { CidrSet, CLOUD_METADATA, isCidr } from "../lib/address.ts";
 
-/** Never a desktop: this machine, the link (cloud metadata lives there), nothing, everybody. Also inside NAT64 and 6to4 spellings. */
+/** Never a desktop: this machine, the link, cloud metadata, nothing, everybody. Also inside NAT64 and 6to4 spellings. */
 const DENIED = new CidrSet([
-  "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-  "::/127", "fe80::/10", "fec0::/10", "ff00::/8",
-  // Cloud metadata that is not link-local: AWS over IPv6, Alibaba, Azure, Oracle.
-  "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32",
+  ...CLOUD_METADATA,
+  "0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/127", "ff00::/8",
   // IPv4 in other clothes: NAT64, compatible, translated, Teredo, and 6to4 of the classes above.
   "64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "2001::/32",
   "2002::/24", "2002:7f00::/24", "2002:a9fe::/32", "2002:e000::/19",

@@ -5,7 +5,7 @@
 import { isIP, isIPv6 } from "node:net";
 import type { Backend } from "../gateway.ts";
 import { canonicalAddress, hostForUrl } from "../lib/address.ts";
-import { isConnectable, isLoopback } from "./address.ts";
+import { isCloudMetadata, isConnectable, isLoopback } from "./address.ts";
 import { quoted } from "./errors.ts";
 
 export const FILE_EXTENSION = ".yaml";
@@ -111,7 +111,7 @@ export function parseBackend(text: string, isPassthrough: boolean, refusal: (add
   }
   const { host, port: portText } = splitPort(authority);
   const address = parseAddress(host);
-  const refused = address === null ? addressMistake(host) : isConnectable(address) ? refusal(address) : `${address} is not an address that can be connected to`;
+  const refused = address === null ? addressMistake(host) : unusable(address) ?? refusal(address);
   if (refused !== null) fault(refused);
   const port = portText === null ? (isPassthrough ? 443 : 80) : parsePort(portText);
   if (port === null) fault(portText === "" ? "the port is missing after \":\"" : `port ${quoted(portText ?? "")} is not a number from 1 to 65535`);
@@ -139,6 +139,12 @@ function splitPort(authority: string): { host: string; port: string | null } {
 function parseAddress(host: string): string | null {
   if (host.startsWith("[") && host.endsWith("]")) return isIPv6(host.slice(1, -1)) ? canonicalAddress(host.slice(1, -1)) : null;
   return isIPv6(host) ? null : canonicalAddress(host);
+}
+
+/** Whoever registers it, and whatever flags say: none of these is a workload. */
+function unusable(address: string): string | null {
+  if (!isConnectable(address)) return `${address} is not an address that can be connected to`;
+  return isCloudMetadata(address) ? `${address} is link-local or cloud metadata, which tells a machine's credentials, and no workload is there` : null;
 }
 
 function addressMistake(host: string): string {

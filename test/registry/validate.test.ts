@@ -137,6 +137,12 @@ describe("a backend", () => {
     ["[::]:80", true, ":: is not an address that can be connected to"],
     ["http://255.255.255.255", false, "255.255.255.255 is not an address that can be connected to"],
     ["http://224.0.0.1", false, "224.0.0.1 is not an address that can be connected to"],
+    ...["169.254.169.254", "169.254.0.1", "100.100.100.200", "fe80::1", "fd00:ec2::254", "64:ff9b::a9fe:a9fe"].flatMap((address): Array<[string, boolean, string]> => {
+      const host = address.includes(":") ? `[${address}]` : address;
+      const fault = `${address} is link-local or cloud metadata, which tells a machine's credentials, and no workload is there`;
+      return [[`http://${host}`, false, fault], [`${host}:443`, true, fault]];
+    }),
+    ["http://[::ffff:169.254.169.254]", false, "169.254.169.254 is link-local or cloud metadata, which tells a machine's credentials, and no workload is there"],
     ["http://127.0.0.1:80", false, "127.0.0.1 is a loopback address, this gateway itself"],
     ["http://127.9.9.9", false, "127.9.9.9 is a loopback address, this gateway itself"],
     ["http://[::1]:80", false, "::1 is a loopback address, this gateway itself"],
@@ -149,7 +155,8 @@ describe("a backend", () => {
     expect(checkBackends([text], { ...RULES, isPassthrough }).faults).toEqual([`backend ${JSON.stringify(text)}: ${fault}`]);
   });
 
-  test("may be on loopback where that is allowed", () => {
+  test("may be on loopback where that is allowed, and on the link nowhere", () => {
+    expect(checkBackends(["http://169.254.169.254"], { ...RULES, allowLoopback: true }).faults).toHaveLength(1);
     expect(checkBackends(["http://127.0.0.1:80"], { ...RULES, allowLoopback: true }).faults).toEqual([]);
   });
 
