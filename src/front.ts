@@ -28,6 +28,7 @@ import type { ServiceState } from "./proxy/services.ts";
 import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
 import { Registry } from "./registry/registry.ts";
+import { type Rules, rulesOf } from "./registry/rules.ts";
 import type { GatewaySettings, Settings } from "./settings.ts";
 import type { TunnelAddress } from "./upstream/tunnel.ts";
 import { ZbusServer } from "./zbus/server.ts";
@@ -76,7 +77,7 @@ export class Front {
   /** Opens what has to be there before the first request. @throws Error; nothing is left open then */
   static async open(settings: Settings, log: Log, clock?: Clock): Promise<Front> {
     const { tls, gateway } = settings;
-    const registry = gateway === null ? null : await openRegistry(gateway, log);
+    const registry = gateway === null ? null : await openRegistry(gateway, rulesOf(gateway), log);
     let dns: DnsServer | null = null;
     try {
       dns = gateway === null ? null : await openDns(gateway, settings, log);
@@ -167,11 +168,11 @@ export class Front {
     });
   }
 
-  #calls(registry: Registry, { domain, publicAddresses, checkDomains, allowLoopbackBackends }: GatewaySettings): GatewayHandlers {
+  #calls(registry: Registry, { domain, publicAddresses, checkDomains }: GatewaySettings): GatewayHandlers {
     const isChecked = checkDomains && publicAddresses.length > 0;
     if (checkDomains && !isChecked) this.log.warn("domains are registered wherever they point: no public address is configured to compare with");
     const checkDomain = isChecked ? createDomainCheck({ publicAddresses, servers: this.settings.dns.nameservers }) : null;
-    const calls = new GatewayCalls({ registry, domain, publicAddresses, checkDomain, allowLoopbackBackends, meter: this.meter });
+    const calls = new GatewayCalls({ registry, domain, rules: registry.rules, checkDomain, meter: this.meter });
     return {
       setNamedProxy: async (...given) => {
         const fqdn = await calls.setNamedProxy(...given);
@@ -230,11 +231,11 @@ export class Front {
   }
 }
 
-async function openRegistry({ root, domain }: GatewaySettings, log: Log): Promise<Registry> {
+async function openRegistry({ root, domain }: GatewaySettings, rules: Rules, log: Log): Promise<Registry> {
   const directory = join(root, "proxy");
   try {
     return await Registry.open({
-      directory, domain,
+      directory, domain, rules,
       log: {
         problem: (file, message) => log.error("registry file cannot be used", { file, reason: message }),
         solved: (file) => log.info("registry file can be used again", { file }),

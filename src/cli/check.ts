@@ -16,7 +16,7 @@ export const command: Command = {
   name: "check",
   summary: "Reports every mistake in a configuration file, or in a directory of registered gateways.",
   spec: {
-    positionals: [{ name: "FILE", help: "the configuration file, or a directory of registered gateways" }],
+    positionals: [{ name: "FILE", help: "the configuration file, or a directory of registered gateways (whose own flags are not known here)" }],
     flags: [{ name: "allow-unset", help: "variables in file names, texts and addresses of services need not be set here (for CI)" }],
     environment: [["NAME", "every variable that the file names as ${NAME}"]],
     examples: [

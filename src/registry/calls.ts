@@ -3,10 +3,10 @@
 // bring back what a later one deleted.
 
 import type { Gateway, ServiceTotals } from "../gateway.ts";
-import { canonicalAddress } from "../lib/address.ts";
 import type { DomainCheck } from "./domain-check.ts";
 import { quoted, RegistryError } from "./errors.ts";
 import type { Registry } from "./registry.ts";
+import type { Rules } from "./rules.ts";
 import { Turns } from "./turns.ts";
 import { checkBackends, domainFault, isWithin, nameFault, workloadIdFault } from "./validate.ts";
 
@@ -14,11 +14,10 @@ export type GatewayCallsOptions = {
   readonly registry: Registry;
   /** The gateway's own; null for none: then there are no name proxies. */
   readonly domain: string | null;
-  /** IP literals. */
-  readonly publicAddresses: readonly string[];
+  /** Those of the registry: asked here, all faults are told in one error. */
+  readonly rules: Rules;
   /** null: domains are not checked. */
   readonly checkDomain: DomainCheck | null;
-  readonly allowLoopbackBackends: boolean;
   readonly meter: { totals(): ServiceTotals };
 };
 
@@ -27,11 +26,9 @@ type Wish = Pick<Gateway, "fqdn" | "isPassthrough" | "resolver" | "certificateNa
 export class GatewayCalls {
   readonly #turns = new Turns();
   readonly #domain: string | null;
-  readonly #publicAddresses: readonly string[];
 
   constructor(private readonly options: GatewayCallsOptions) {
     this.#domain = options.domain?.toLowerCase() ?? null;
-    this.#publicAddresses = options.publicAddresses.map((address) => canonicalAddress(address) ?? address);
   }
 
   /**
@@ -71,9 +68,8 @@ export class GatewayCalls {
   }
 
   async #set({ id, backends, ...wish }: Wish, domainFault: string | null, check: DomainCheck | null): Promise<void> {
-    const { registry, allowLoopbackBackends: allowLoopback } = this.options;
-    const rules = { isPassthrough: wish.isPassthrough, allowLoopback, publicAddresses: this.#publicAddresses };
-    const checked = checkBackends(backends, rules);
+    const { registry, rules } = this.options;
+    const checked = checkBackends(backends, wish.isPassthrough, rules);
     const faults = [workloadIdFault(id), domainFault, ...checked.faults].filter((fault) => fault !== null);
     if (faults.length > 0) throw new RegistryError("invalid", faults);
     await this.#turns.take(id, async () => {

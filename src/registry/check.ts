@@ -1,5 +1,5 @@
 // A registry's directory, checked without serving it: what `route-gateway check DIR` prints. Reads every file with places,
-// and finds the domains that two files claim, as registry.ts would at its start.
+// and finds the domains that two files claim, as registry.ts would at its start. What the gateway's own flags refuse it cannot know.
 
 import { conflictOf } from "./claims.ts";
 import { fileNameOf, listFiles, readFiles, workloadIdOf } from "./directory.ts";

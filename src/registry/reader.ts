@@ -6,6 +6,7 @@ import type { Backend, CertificateResolver, Gateway } from "../gateway.ts";
 import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { quoted } from "./errors.ts";
+import type { Rules } from "./rules.ts";
 import type { Entry, Fault, Tree } from "./tree.ts";
 import { domainFault, parseBackend, serviceNameFault } from "./validate.ts";
 
@@ -14,6 +15,8 @@ export type ReadOptions = {
   readonly id: string;
   /** The gateway's own, lower case; null for none. */
   readonly domain: string | null;
+  /** Absent: none. */
+  readonly rules?: Rules;
 };
 
 /** What a file says, and where it names its domain (for whoever finds out that it is taken). */
@@ -158,7 +161,7 @@ class Reader {
     const server = this.#fields(item, item.offset, [key], [key])[key];
     const text = server === undefined ? null : this.#text(server.value);
     if (server === undefined || text === null) return [];
-    const { values, faults } = parseBackend(text, isPassthrough);
+    const { values, faults } = parseBackend(text, isPassthrough, this.options.rules);
     for (const fault of faults) this.fault(server.value.offset, fault);
     return values;
   }

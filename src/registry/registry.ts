@@ -13,7 +13,8 @@ import { type Claim, conflictOf, settle, type Settlement } from "./claims.ts";
 import { changedFiles, FILE_LIMIT_BYTES, fileNameOf, isRegistered, listFiles, readFiles, type Reading, workloadIdOf } from "./directory.ts";
 import { DirectoryWatch, type DirectoryWatchOptions } from "./directory-watch.ts";
 import { quoted, RegistryError } from "./errors.ts";
-import { formatGateway, type Mistake, parseGateway } from "./format.ts";
+import { formatGateway, type Mistake, parseGateway, type Parsed } from "./format.ts";
+import { NO_RULES, type Rules } from "./rules.ts";
 import { Turns } from "./turns.ts";
 import { workloadIdFault } from "./validate.ts";
 
@@ -36,6 +37,8 @@ export type RegistryOptions = {
   readonly directory: string;
   /** The gateway's own, lower case; null for none. */
   readonly domain: string | null;
+  /** For what is written and for what is read; none unless told. */
+  readonly rules?: Rules;
   readonly log: RegistryEvents;
   readonly watch?: DirectoryWatchOptions;
 };
@@ -85,6 +88,10 @@ export class Registry {
   /** By file name; each says what is wrong, with lines and columns. */
   get problems(): ReadonlyMap<string, string> {
     return this.#settled.problems;
+  }
+
+  get rules(): Rules {
+    return this.options.rules ?? NO_RULES;
   }
 
   list(): Gateway[] {
@@ -147,9 +154,13 @@ export class Registry {
     if (wrong !== null) throw new RegistryError("invalid", [wrong]);
     const text = formatGateway(gateway);
     if (Buffer.byteLength(text) > FILE_LIMIT_BYTES) throw new RegistryError("invalid", [`the file would have more than ${FILE_LIMIT_BYTES} bytes (${gateway.backends.length} backends)`]);
-    const parsed = parseGateway(text, { id: gateway.id, domain: this.options.domain });
+    const parsed = this.#parse(text, gateway.id);
     if ("mistakes" in parsed) throw new RegistryError("invalid", parsed.mistakes.map(({ message }) => message));
     return text;
+  }
+
+  #parse(text: string, id: string): Parsed {
+    return parseGateway(text, { id, domain: this.options.domain, rules: this.rules });
   }
 
   async #store<T>(id: string, verb: "write" | "remove", action: (path: string) => Promise<T>): Promise<T> {
@@ -209,7 +220,7 @@ export class Registry {
   #take({ name, signature, content }: Reading): void {
     const before = this.#entries.get(name);
     if (content.kind === "absent") return void this.#entries.delete(name);
-    const parsed = content.kind === "text" ? parseGateway(content.text, { id: workloadIdOf(name), domain: this.options.domain }) : null;
+    const parsed = content.kind === "text" ? this.#parse(content.text, workloadIdOf(name)) : null;
     if (content.kind === "unusable" || parsed === null || "mistakes" in parsed) {
       const fault = content.kind === "unusable" ? content.reason : lines(parsed);
       this.#entries.set(name, { name, signature, gateway: before?.gateway ?? null, fault });

@@ -5,8 +5,9 @@
 import { isIP, isIPv6 } from "node:net";
 import type { Backend } from "../gateway.ts";
 import { canonicalAddress, hostForUrl } from "../lib/address.ts";
-import { isCloudMetadata, isConnectable, isLoopback } from "./address.ts";
+import { isCloudMetadata, isConnectable } from "./address.ts";
 import { quoted } from "./errors.ts";
+import { backendRefusal, NO_RULES, type Rules } from "./rules.ts";
 
 export const FILE_EXTENSION = ".yaml";
 /** Of nearly every file system. */
@@ -69,34 +70,20 @@ export function isWithin(fqdn: string, domain: string): boolean {
   return fqdn === domain || fqdn.endsWith(`.${domain}`);
 }
 
-export type BackendRules = {
-  readonly isPassthrough: boolean;
-  readonly allowLoopback: boolean;
-  /** The gateway's own, canonical: traffic to them would come back here. */
-  readonly publicAddresses: readonly string[];
-};
-
 export type Checked<T> = { readonly values: readonly T[]; readonly faults: readonly string[] };
 
 /** All backends of a registration with all their faults; at least one backend is needed. */
-export function checkBackends(texts: readonly string[], rules: BackendRules): Checked<Backend> {
+export function checkBackends(texts: readonly string[], isPassthrough: boolean, rules: Rules): Checked<Backend> {
   if (texts.length === 0) return { values: [], faults: ["no backends: at least one is needed"] };
-  const checked = texts.map((text) => parseBackend(text, rules.isPassthrough, (address) => addressFault(address, rules)));
+  const checked = texts.map((text) => parseBackend(text, isPassthrough, rules));
   return { values: checked.flatMap(({ values }) => values), faults: checked.flatMap(({ faults }) => faults) };
-}
-
-function addressFault(address: string, rules: BackendRules): string | null {
-  if (rules.publicAddresses.includes(address)) return `${address} is this gateway's own address`;
-  if (!rules.isPassthrough && !rules.allowLoopback && isLoopback(address)) return `${address} is a loopback address, this gateway itself`;
-  return null;
 }
 
 /**
  * `http://ip[:port]` where TLS ends here (port 80 when absent); `ip[:port]` or `https://ip[:port]` where it passes
  * through (port 443 when absent). The address is canonical. Without faults there is one value, with faults none.
- * @param refusal why an address that is one may not be used all the same
  */
-export function parseBackend(text: string, isPassthrough: boolean, refusal: (address: string) => string | null = () => null): Checked<Backend> {
+export function parseBackend(text: string, isPassthrough: boolean, rules: Rules = NO_RULES): Checked<Backend> {
   const faults: string[] = [];
   const fault = (what: string): void => void faults.push(`backend ${quoted(text)}: ${what}`);
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);
@@ -111,7 +98,7 @@ export function parseBackend(text: string, isPassthrough: boolean, refusal: (add
   }
   const { host, port: portText } = splitPort(authority);
   const address = parseAddress(host);
-  const refused = address === null ? addressMistake(host) : unusable(address) ?? refusal(address);
+  const refused = address === null ? addressMistake(host) : unusable(address) ?? backendRefusal(address, isPassthrough, rules);
   if (refused !== null) fault(refused);
   const port = portText === null ? (isPassthrough ? 443 : 80) : parsePort(portText);
   if (port === null) fault(portText === "" ? "the port is missing after \":\"" : `port ${quoted(portText ?? "")} is not a number from 1 to 65535`);

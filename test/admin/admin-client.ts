@@ -11,6 +11,7 @@ import { Meter } from "../../src/metrics/meter.ts";
 import { createExposition } from "../../src/metrics/exposition.ts";
 import { GatewayCalls } from "../../src/registry/calls.ts";
 import { Registry } from "../../src/registry/registry.ts";
+import { rulesOf } from "../../src/registry/rules.ts";
 
 export class TestAdmin {
   readonly meter = new Meter();
@@ -29,7 +30,7 @@ export class TestAdmin {
     let self: TestAdmin | null = null;
     const of = (): TestAdmin => self as TestAdmin;
     const calls = new GatewayCalls({
-      registry, domain: "gent01.dev.grid.tf", publicAddresses: ["203.0.113.1"], allowLoopbackBackends: false,
+      registry, domain: "gent01.dev.grid.tf", rules: rulesOf({ publicAddresses: ["203.0.113.1"], allowLoopbackBackends: false }),
       checkDomain: async (fqdn) => (fqdn.startsWith("elsewhere") ? `domain "${fqdn}" points elsewhere` : null),
       meter: { totals: () => of().meter.totals() },
     });

@@ -259,6 +259,18 @@ describe("two workloads that claim one domain", () => {
   });
 });
 
+test("files are held to the rules that calls are held to: loopback and the gateway's own addresses are no backends", async () => {
+  await gateway.stop();
+  gateway = await TestGateway.start({ allowLoopbackBackends: false, publicAddresses: ["192.0.2.7"] });
+  put("here", nameFile("here", "here", backendOf(first)));
+  put("own", passthroughFile("own", "own.example", "192.0.2.7:443"));
+  expect((await untilProblems(2)).toSorted((a, b) => (a.file < b.file ? -1 : 1))).toEqual([
+    { file: "here.yaml", problem: `15:16: backend "${backendOf(first)}": 127.0.0.1 is a loopback address, this gateway itself` },
+    { file: "own.yaml", problem: '12:20: backend "192.0.2.7:443": 192.0.2.7 is this gateway\'s own address' },
+  ]);
+  expect(await gateway.json("/api/gateways")).toEqual([]);
+});
+
 test("a directory with nothing in it but other files is an empty registry", async () => {
   mkdirSync(path("..data"));
   writeFileSync(path("README"), "not for us");

@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { GatewayCalls, type GatewayCallsOptions } from "../../src/registry/calls.ts";
 import { Registry } from "../../src/registry/registry.ts";
+import { rulesOf } from "../../src/registry/rules.ts";
 import { gateway, PASSTHROUGH_FILE, Told } from "./examples.ts";
 
+const GATEWAY = { publicAddresses: ["185.69.166.1"], allowLoopbackBackends: false };
 const TOTALS = { Request: { "37-1": 3 }, Response: { "37-1": 5 } };
 
 let directory: string;
@@ -21,7 +23,7 @@ afterEach(() => {
 
 function calls(options: Partial<GatewayCallsOptions> = {}): GatewayCalls {
   return new GatewayCalls({
-    registry, domain: "gent01.dev.grid.tf", publicAddresses: ["185.69.166.1"], checkDomain: null, allowLoopbackBackends: false, meter: { totals: () => TOTALS }, ...options,
+    registry, domain: "gent01.dev.grid.tf", rules: rulesOf(GATEWAY), checkDomain: null, meter: { totals: () => TOTALS }, ...options,
   });
 }
 
@@ -76,7 +78,7 @@ describe("SetNamedProxy", () => {
   });
 
   test("takes loopback backends where that is allowed", async () => {
-    await calls({ allowLoopbackBackends: true }).setNamedProxy("37-1", "web", ["http://127.0.0.1:80"], false);
+    await calls({ rules: rulesOf({ ...GATEWAY, allowLoopbackBackends: true }) }).setNamedProxy("37-1", "web", ["http://127.0.0.1:80"], false);
     expect(registry.list()).toHaveLength(1);
   });
 });

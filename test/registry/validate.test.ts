@@ -3,8 +3,7 @@ import fc from "fast-check";
 import { canonicalAddress } from "../../src/lib/address.ts";
 import { checkBackends, domainFault, formatBackend, nameFault, parseBackend, workloadIdFault } from "../../src/registry/validate.ts";
 
-const RULES = { isPassthrough: false, allowLoopback: false, publicAddresses: ["185.69.166.1", "2a10:b600::1"] };
-const PASSTHROUGH = { ...RULES, isPassthrough: true };
+const RULES = { allowLoopback: false, publicAddresses: ["185.69.166.1", "2a10:b600::1"] };
 
 describe("a workload id", () => {
   test.each([["37-1976-workloadname"], ["a"], ["A b"], ["é"], ["a.yaml"], ["..a".slice(2)], ["x".repeat(250)], ["-"], ["a..b"], ["\\"]])("may be %j", (id) => {
@@ -98,7 +97,7 @@ describe("a backend", () => {
     ["https://[2001:db8::1]", true, "2001:db8::1", 443],
     ["127.0.0.1:443", true, "127.0.0.1", 443],
   ])("may be %j (passthrough: %p)", (text, isPassthrough, address, port) => {
-    expect(checkBackends([text], { ...RULES, isPassthrough })).toEqual({ values: [{ address, port }], faults: [] });
+    expect(checkBackends([text], isPassthrough, RULES)).toEqual({ values: [{ address, port }], faults: [] });
   });
 
   test.each<[string, boolean, string]>([
@@ -152,16 +151,16 @@ describe("a backend", () => {
     ["185.69.166.1:443", true, "185.69.166.1 is this gateway's own address"],
     ["[2a10:b600:0:0::1]:443", true, "2a10:b600::1 is this gateway's own address"],
   ])("may not be %j (passthrough: %p)", (text, isPassthrough, fault) => {
-    expect(checkBackends([text], { ...RULES, isPassthrough }).faults).toEqual([`backend ${JSON.stringify(text)}: ${fault}`]);
+    expect(checkBackends([text], isPassthrough, RULES).faults).toEqual([`backend ${JSON.stringify(text)}: ${fault}`]);
   });
 
   test("may be on loopback where that is allowed, and on the link nowhere", () => {
-    expect(checkBackends(["http://169.254.169.254"], { ...RULES, allowLoopback: true }).faults).toHaveLength(1);
-    expect(checkBackends(["http://127.0.0.1:80"], { ...RULES, allowLoopback: true }).faults).toEqual([]);
+    expect(checkBackends(["http://169.254.169.254"], false, { ...RULES, allowLoopback: true }).faults).toHaveLength(1);
+    expect(checkBackends(["http://127.0.0.1:80"], false, { ...RULES, allowLoopback: true }).faults).toEqual([]);
   });
 
   test("is told all of its faults, and so are its neighbours", () => {
-    expect(checkBackends(["ftp://host:0", "http://10.0.0.1", "http://127.0.0.1:x"], RULES).faults).toEqual([
+    expect(checkBackends(["ftp://host:0", "http://10.0.0.1", "http://127.0.0.1:x"], false, RULES).faults).toEqual([
       'backend "ftp://host:0": TLS ends at the gateway, so a backend is http://ip:port, not ftp://',
       'backend "ftp://host:0": "host" is a host name, and an IP address is needed',
       'backend "ftp://host:0": port "0" is not a number from 1 to 65535',
@@ -171,7 +170,7 @@ describe("a backend", () => {
   });
 
   test("is needed, at least one", () => {
-    expect(checkBackends([], PASSTHROUGH).faults).toEqual(["no backends: at least one is needed"]);
+    expect(checkBackends([], true, RULES).faults).toEqual(["no backends: at least one is needed"]);
   });
 
   test("that is read is written so that it is read again", () => {
@@ -187,7 +186,7 @@ describe("a backend", () => {
 
   test("of any text throws nothing, and has a value or a fault", () => {
     fc.assert(fc.property(fc.oneof(fc.string({ unit: "binary" }), fc.stringMatching(/^(https?:\/\/)?[[\]:.0-9a-f%/@]{0,20}$/)), fc.boolean(), (text, isPassthrough) => {
-      const { values, faults } = checkBackends([text], { ...RULES, isPassthrough });
+      const { values, faults } = checkBackends([text], isPassthrough, RULES);
       expect(values.length + faults.length).toBeGreaterThan(0);
       for (const { address, port } of faults.length === 0 ? values : []) {
         expect(canonicalAddress(address)).toBe(address);
