@@ -91,6 +91,11 @@ export class Certificates {
     return this.#http.challenge(token);
   }
 
+  /** Of the certificates from files, as they are now. */
+  get fileNames(): ReadonlySet<string> {
+    return this.#files.names;
+  }
+
   find(serverName: string): Certificate | null {
     return this.set.find(serverName);
   }

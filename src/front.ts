@@ -28,7 +28,7 @@ import type { ServiceState } from "./proxy/services.ts";
 import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
 import { Registry } from "./registry/registry.ts";
-import { type Rules, rulesOf } from "./registry/rules.ts";
+import { NO_RULES, type Rules, rulesOf } from "./registry/rules.ts";
 import type { GatewaySettings, Settings } from "./settings.ts";
 import type { TunnelAddress } from "./upstream/tunnel.ts";
 import { ZbusServer } from "./zbus/server.ts";
@@ -77,16 +77,17 @@ export class Front {
   /** Opens what has to be there before the first request. @throws Error; nothing is left open then */
   static async open(settings: Settings, log: Log, clock?: Clock): Promise<Front> {
     const { tls, gateway } = settings;
-    const registry = gateway === null ? null : await openRegistry(gateway, rulesOf(gateway), log);
-    let dns: DnsServer | null = null;
+    const dns = gateway === null ? null : await openDns(gateway, settings, log);
+    let certificates: Certificates | null = null;
     try {
-      dns = gateway === null ? null : await openDns(gateway, settings, log);
-      const certificates = tls === null ? null : await Certificates.open({ tls, gateway, http: settings.http, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
+      certificates = tls === null ? null : await Certificates.open({ tls, gateway, http: settings.http, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
+      const rules = gateway === null ? NO_RULES : rulesOf(gateway, { isReserved: reservation(settings, certificates) });
+      const registry = gateway === null ? null : await openRegistry(gateway, rules, log);
       const front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;
     } catch (error) {
-      registry?.close();
+      await certificates?.close();
       await dns?.stop();
       throw error;
     }
@@ -229,6 +230,16 @@ export class Front {
     const name = this.settings.tls?.defaultName ?? null;
     return name === null ? null : this.certificates?.find(name) ?? null;
   }
+}
+
+/**
+ * The hosts of our own routes are those that the operator has certificates for, by name: a wildcard may be for workloads. Certificate files
+ * change while we run, and what is registered then stays. Without routes of our own the certificates are for whatever is registered.
+ */
+function reservation({ routes, tls }: Settings, certificates: Certificates | null): (fqdn: string) => boolean {
+  if (routes.length === 0 || tls === null) return () => false;
+  const names = new Set([...tls.names, tls.defaultName]);
+  return (fqdn) => names.has(fqdn) || certificates?.fileNames.has(fqdn) === true;
 }
 
 async function openRegistry({ root, domain }: GatewaySettings, rules: Rules, log: Log): Promise<Registry> {

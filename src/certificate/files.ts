@@ -43,6 +43,11 @@ export class CertificateFiles {
     return new Map(this.#pairs.flatMap(({ pair, problem }) => (problem === null ? [] : [[pair.certFile, problem] as const])));
   }
 
+  /** In all certificates, as they are now; wildcards as they stand there. */
+  get names(): ReadonlySet<string> {
+    return new Set(this.#pairs.flatMap(({ names }) => names));
+  }
+
   close(): void {
     for (const pair of this.#pairs) pair.close();
   }
@@ -57,6 +62,10 @@ class WatchedPair {
     private readonly events: CertificateFileEvents, options?: FileWatchOptions) {
     this.#watch = watchFiles([pair.certFile, pair.keyFile], () => this.#load(), options);
     this.#load();
+  }
+
+  get names(): readonly string[] {
+    return this.#current?.names ?? [];
   }
 
   close(): void {

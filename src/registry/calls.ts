@@ -6,7 +6,7 @@ import type { Gateway, ServiceTotals } from "../gateway.ts";
 import type { DomainCheck } from "./domain-check.ts";
 import { quoted, RegistryError } from "./errors.ts";
 import type { Registry } from "./registry.ts";
-import type { Rules } from "./rules.ts";
+import { domainRefusal, type Rules } from "./rules.ts";
 import { Turns } from "./turns.ts";
 import { checkBackends, domainFault, isWithin, nameFault, workloadIdFault } from "./validate.ts";
 
@@ -39,7 +39,7 @@ export class GatewayCalls {
     const domain = this.#domain;
     if (domain === null) throw new RegistryError("invalid", ["this gateway has no domain of its own, so there are no names below it (register a whole domain)"]);
     const fqdn = `${prefix}.${domain}`.toLowerCase();
-    const fault = nameFault(prefix) ?? domainFault(fqdn);
+    const fault = nameFault(prefix) ?? domainFault(fqdn) ?? domainRefusal(fqdn, this.options.rules);
     const certificate = tlsPassthrough ? NO_CERTIFICATE : { resolver: "dnsresolver", certificateNames: [`*.${domain}`] } as const;
     await this.#set({ id: wlID, fqdn, backends, isPassthrough: tlsPassthrough, ...certificate }, fault, null);
     return fqdn;
@@ -53,7 +53,7 @@ export class GatewayCalls {
     const lower = fqdn.toLowerCase();
     const own = this.#domain;
     const isOwn = own !== null && isWithin(lower, own);
-    const fault = domainFault(fqdn) ?? (isOwn ? `${quoted(fqdn)} is within this gateway's own domain ${quoted(own)}, and that is for name proxies` : null);
+    const fault = domainFault(fqdn) ?? (isOwn ? `${quoted(fqdn)} is within this gateway's own domain ${quoted(own)}, and that is for name proxies` : domainRefusal(lower, this.options.rules));
     const certificate = tlsPassthrough ? NO_CERTIFICATE : { resolver: "resolver", certificateNames: [] } as const;
     await this.#set({ id: wlID, fqdn: lower, backends, isPassthrough: tlsPassthrough, ...certificate }, fault, this.options.checkDomain);
   }

@@ -6,7 +6,7 @@ import type { Backend, CertificateResolver, Gateway } from "../gateway.ts";
 import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { quoted } from "./errors.ts";
-import type { Rules } from "./rules.ts";
+import { domainRefusal, NO_RULES, type Rules } from "./rules.ts";
 import type { Entry, Fault, Tree } from "./tree.ts";
 import { domainFault, parseBackend, serviceNameFault } from "./validate.ts";
 
@@ -89,7 +89,7 @@ class Reader {
       return null;
     }
     const host = parts[2] ?? parts[3] ?? "";
-    const wrong = domainFault(host);
+    const wrong = domainFault(host) ?? domainRefusal(host.toLowerCase(), this.options.rules ?? NO_RULES);
     if (wrong !== null) this.fault(rule.offset, wrong);
     return host.toLowerCase();
   }

@@ -1,21 +1,30 @@
 // What one gateway refuses beyond what is wrong by itself: asked for calls and for files alike.
 
 import { canonicalAddress } from "../lib/address.ts";
+import type { GatewaySettings } from "../settings.ts";
 import { isLoopback } from "./address.ts";
+import { quoted } from "./errors.ts";
 
 export type Rules = {
   /** The gateway's own, canonical: traffic to them would come back here. */
   readonly publicAddresses: readonly string[];
   /** For backends behind terminated TLS. */
   readonly allowLoopback: boolean;
+  /** A host of the program's own routes: whoever registered it would be sent what is meant for them. In lower case. Absent: there are none. */
+  readonly isReserved?: (fqdn: string) => boolean;
 };
 
 /** Of a gateway whose flags nobody knows: `check DIR`. */
 export const NO_RULES: Rules = { publicAddresses: [], allowLoopback: true };
 
-/** @param publicAddresses IP literals in any spelling */
-export function rulesOf({ publicAddresses, allowLoopbackBackends }: { readonly publicAddresses: readonly string[]; readonly allowLoopbackBackends: boolean }): Rules {
-  return { publicAddresses: publicAddresses.map((address) => canonicalAddress(address) ?? address), allowLoopback: allowLoopbackBackends };
+/** @param settings with IP literals in any spelling */
+export function rulesOf(settings: Pick<GatewaySettings, "publicAddresses" | "allowLoopbackBackends">, more: Omit<Rules, "publicAddresses" | "allowLoopback"> = {}): Rules {
+  return { publicAddresses: settings.publicAddresses.map((address) => canonicalAddress(address) ?? address), allowLoopback: settings.allowLoopbackBackends, ...more };
+}
+
+/** Why a domain that is one may not be registered here; null: it may. @param fqdn in lower case */
+export function domainRefusal(fqdn: string, { isReserved }: Rules): string | null {
+  return isReserved?.(fqdn) === true ? `${quoted(fqdn)} is a host of this gateway's own, and no workload can have it` : null;
 }
 
 /** Why an address that one could connect to may be no backend here; null: it may. */
