@@ -217,13 +217,13 @@ export class Front {
     return this.gateways?.targets({ kind: "gateway", name: gateway.service, gateway }) ?? gateway.backends;
   }
 
-  /** A wildcard of the gateway's own domain is for the names that are registered below it, not for whatever else it covers. */
+  /** The wildcard of the gateway's own domain is for the names that are registered below it, not for whatever else it covers. */
   #certificateFor(name: string): Certificate | null {
-    const { registry, certificates, settings } = this;
-    const domain = settings.gateway?.domain ?? null;
-    if (domain !== null && name.endsWith(`.${domain}`) && registry?.gateways.has(name) !== true) return null;
-    if (registry?.gateways.get(name)?.isPassthrough === true) return null;
-    return certificates?.find(name) ?? null;
+    const gateway = this.registry?.gateways.get(name);
+    if (gateway?.isPassthrough === true) return null;
+    const found = this.certificates?.find(name) ?? null;
+    const isByOwnWildcard = name.slice(name.indexOf(".") + 1) === this.settings.gateway?.domain && found?.names.includes(name) !== true;
+    return gateway === undefined && isByOwnWildcard ? null : found;
   }
 
   #defaultCertificate(): Certificate | null {

@@ -1,14 +1,14 @@
 // A gateway beside routes of the operator's own: hosts that have a certificate by name are the operator's, whoever registers what.
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatGateway } from "../../src/registry/format.ts";
 import { gateway } from "../registry/examples.ts";
 import { HAS_OPENSSL } from "../support/certificates.ts";
 import { eventually } from "../support/eventually.ts";
 import { makeRoot, program } from "../support/gateway.ts";
-import { curl } from "../support/https-client.ts";
+import { curl, untilServed } from "../support/https-client.ts";
 import { HttpsRouter } from "../support/https-router.ts";
 import { Pod } from "../support/pod.ts";
 
@@ -45,6 +45,8 @@ gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBac
       },
       table: PORTAL,
     });
+    const caFile = join(root, "authority/ca.pem");
+    for (const name of ["portal.gw.test", "www.test"]) await untilServed({ port: router.port, ca: readFileSync(caFile, "utf8"), caFile }, name);
   }
 
   function put(id: string, wish: object): Promise<Response> {
@@ -59,6 +61,7 @@ gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBac
 
   test.each([
     ["desk.test", { fqdn: "Desk.test" }], ["desk.test", { fqdn: "desk.test", backends: ["10.9.9.9:443"], tlsPassthrough: true }], ["www.test", { fqdn: "www.test" }],
+    ["admin.gw.test", { name: "admin" }], ["portal.gw.test", { name: "Portal" }],
   ])("cannot be registered: %s by %j", async (host, wish) => {
     await start();
     const refused = await put("tenant", wish);
@@ -80,6 +83,17 @@ gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBac
     const { code, stderr } = await program(["gateways", "set-fqdn", "tenant", "desk.test", "--backend", "http://10.0.0.1", "--admin", admin]);
     expect([code, stderr]).toEqual([1, expect.stringContaining('"desk.test" is a host of this gateway\'s own')]);
     expect(await answer("desk.test")).toBe("the portal\n");
+  });
+
+  test("below the gateway's domain have their own certificates, and are redirected to https; names that nobody registered have none", async () => {
+    await start();
+    expect((await put("1", { name: "blog" })).status).toBe(201);
+    for (const [host, caFile] of [["admin.gw.test", router.caFile], ["portal.gw.test", join(root, "authority/ca.pem")]] as const) {
+      expect((await curl(router, host, "/", "--cacert", caFile)).stdout).toBe("the portal\n");
+      const plain = await fetch(`http://127.0.0.1:${router.httpPort}/x`, { headers: { host }, redirect: "manual" });
+      expect([plain.status, plain.headers.get("location")]).toEqual([308, `https://${host}:${router.port}/x`]);
+    }
+    expect((await curl(router, "other.gw.test", "/", "-k")).stderr).toContain("unrecognized name");
   });
 
   test("do not keep their neighbours from being registered, nor what a wildcard from a file covers", async () => {
