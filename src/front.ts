@@ -69,6 +69,7 @@ export class Front {
       gateways: this.gateways,
       challenge: (token) => certificates?.challenge(token) ?? null,
       certificateFor: (host) => this.#certificateFor(host),
+      defaultName: settings.tls?.defaultName ?? null,
       // Known when it is bound.
       get redirectPort(): number | null { return redirectPort(); },
     });

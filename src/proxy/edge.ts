@@ -2,6 +2,7 @@
 // With no certificates and no gateways there is none of it.
 
 import type { Certificate } from "../certificate.ts";
+import { isFor } from "../certificate/read.ts";
 import { RouteError } from "../errors.ts";
 import type { Match } from "../router/router.ts";
 import { type GatewayRoutes, hostName } from "./gateways.ts";
@@ -15,6 +16,8 @@ export type EdgeOptions = {
   challenge(token: string): string | null;
   /** What a host is served with; null: no certificate has it. */
   certificateFor(host: string): Certificate | null;
+  /** Whose certificate clients get that ask for a host without one; null: none. */
+  readonly defaultName: string | null;
   /** Plain requests for hosts that have a certificate go to https, at this port; null: they are served as they are. */
   readonly redirectPort: number | null;
 };
@@ -38,7 +41,7 @@ export class Edge {
     // Its backends speak TLS themselves and get whole connections, by server name; a request that came otherwise is not theirs.
     const isPassthrough = service?.kind === "gateway" && service.gateway.isPassthrough;
     if (certificate === null) this.#redirect(request, match);
-    else this.#checkHost(hostName(request.host), certificate, isPassthrough);
+    else this.#checkHost(hostName(request.host), certificate, match, isPassthrough);
     if (isPassthrough) throw new RouteError("not_found", "the service is served through TLS only");
     return match;
   }
@@ -55,13 +58,20 @@ export class Edge {
 
   /**
    * RFC 9110 section 7.4: a client may reuse a connection for names of one certificate only. By name rather than by fingerprint,
-   * because a connection outlives the renewal of its certificate.
+   * because a connection outlives the renewal of its certificate. A workload that has none, yet or ever, is not reached by others' either,
+   * but for the default one, which its own clients get.
    */
-  #checkHost(host: string, certificate: Certificate, isPassthrough: boolean): void {
+  #checkHost(host: string, certificate: Certificate, match: Match | null, isPassthrough: boolean): void {
     const own = this.options.certificateFor(host);
-    if (isPassthrough || (own !== null && !certificate.names.includes(nameFor(host, own)))) {
+    const isElsewhere = own === null ? match !== null && !this.#standsFor(certificate, host) : !certificate.names.includes(nameFor(host, own));
+    if (isPassthrough || isElsewhere) {
       throw new RouteError("misdirected", "the host belongs to another certificate");
     }
+  }
+
+  #standsFor(certificate: Certificate, host: string): boolean {
+    const { defaultName } = this.options;
+    return isFor(certificate, host) || (defaultName !== null && isFor(certificate, defaultName));
   }
 }
 

@@ -202,7 +202,11 @@ describe("what is not registered", () => {
     expect(gateway.events("tls refused").map(({ reason }) => reason)).toContain("no server name");
   });
 
-  test("a Host of another certificate is misdirected (421), one of nobody's is not found", async () => {
+  test("a Host of another certificate is misdirected (421), so is a workload's that no certificate has, and one of nobody's is not found", async () => {
+    await gateway.set("never", "my_app.example", [backendOf(pod)]);
+    for (const flag of ["--http1.1", "--http2"]) {
+      expect(await gateway.curl(WEB, "/", flag, "-H", "Host: my_app.example", "-o", "/dev/null", "-w", "%{http_code}")).toBe("421");
+    }
     expect(await gateway.curl(WEB, "/", "-H", "Host: shop.example", "-o", "/dev/null", "-w", "%{http_code}")).toBe("421");
     expect(await gateway.curl(WEB, "/", "-H", "Host: unknown.example", "-o", "/dev/null", "-w", "%{http_code}")).toBe("404");
   });

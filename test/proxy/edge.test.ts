@@ -25,7 +25,7 @@ function certificateFor(host: string): Certificate | null {
 
 function edge(options: Partial<EdgeOptions> = {}): Edge {
   const gateways = new GatewayRoutes({ gateways: new Map(GATEWAYS.map((each) => [each.fqdn, each])) }, 1000);
-  return new Edge({ gateways, redirectPort: 443, certificateFor, challenge: (token) => (token === "token" ? "token.thumbprint" : null), ...options });
+  return new Edge({ gateways, redirectPort: 443, certificateFor, defaultName: null, challenge: (token) => (token === "token" ? "token.thumbprint" : null), ...options });
 }
 
 const request = (host: string, path = "/", query = ""): ClientRequest => ({ method: "GET", path, query, host, headers: {} });
@@ -102,8 +102,18 @@ describe("a request over TLS", () => {
     expect(edge().match(request("www.other.test"), certificate("older", "www.other.test"))).toBeNull();
   });
 
-  test("for a host that no certificate has is served by whichever it came with", () => {
-    expect(edge().match(request("bare.test"), OTHER)?.route.name).toBe("bare.test");
+  test("for a workload is misdirected on a certificate that does not have its host, also when no certificate has it", () => {
+    expect([code("bare.test", OTHER), code("bare.test", WILD), code("b.gw.test", OTHER)]).toEqual(["misdirected", "misdirected", "misdirected"]);
+    expect(edge().match(request("bare.test"), certificate("older", "bare.test"))?.route.name).toBe("bare.test");
+  });
+
+  test("for a workload without a certificate is served by the default one, which its clients get", () => {
+    const byDefault = edge({ defaultName: "other.test" });
+    expect(byDefault.match(request("bare.test"), OTHER)?.route.name).toBe("bare.test");
+    for (const [host, own] of [["bare.test", WILD], ["b.gw.test", OTHER]] as const) expect(refusal(() => byDefault.match(request(host), own)).code).toBe("misdirected");
+  });
+
+  test("for a host that is neither a workload's nor any certificate's is the table's, whichever it came with", () => {
     expect(edge().match(request("127.0.0.1"), OTHER)).toBeNull();
   });
 

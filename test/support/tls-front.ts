@@ -78,6 +78,7 @@ export class TlsGateway {
       gateways: this.routes, redirectPort: options.redirectPort === undefined ? 443 : options.redirectPort,
       challenge: (token) => this.challenges.get(token) ?? null,
       certificateFor: (host) => this.certificateFor(host),
+      defaultName: null,
     });
     this.proxy = new Proxy(this.#snapshot, this.#log, this.sweeper, IDLE_TIMEOUT_S, edge, this.routes);
     this.http = new HttpEntrypoint({ host: "127.0.0.1", port: 0 }, settings, this.proxy);
