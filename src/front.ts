@@ -27,9 +27,10 @@ import type { Proxy } from "./proxy/proxy.ts";
 import type { ServiceState } from "./proxy/services.ts";
 import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
+import { isOwnListener } from "./registry/own-listener.ts";
 import { Registry } from "./registry/registry.ts";
 import { NO_RULES, type Rules, rulesOf } from "./registry/rules.ts";
-import type { GatewaySettings, Settings } from "./settings.ts";
+import type { GatewaySettings, ListenAddress, Settings } from "./settings.ts";
 import type { TunnelAddress } from "./upstream/tunnel.ts";
 import { ZbusServer } from "./zbus/server.ts";
 
@@ -82,9 +83,13 @@ export class Front {
     let certificates: Certificates | null = null;
     try {
       certificates = tls === null ? null : await Certificates.open({ tls, gateway, http: settings.http, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
-      const rules = gateway === null ? NO_RULES : rulesOf(gateway, { isReserved: reservation(settings, certificates) });
+      let front: Front | null = null;
+      const rules = gateway === null ? NO_RULES : rulesOf(gateway, {
+        isReserved: reservation(settings, certificates),
+        isOwnListener: (backend) => isOwnListener(backend, front === null ? listenersOf(settings) : front.#listeners),
+      });
       const registry = gateway === null ? null : await openRegistry(gateway, rules, log);
-      const front = new Front(settings, log, registry, certificates, dns);
+      front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;
     } catch (error) {
@@ -133,6 +138,11 @@ export class Front {
 
   get #redirectPort(): number | null {
     return this.settings.tls?.redirect === true ? this.#tls?.port ?? null : null;
+  }
+
+  /** As they are bound: the kernel may have chosen the ports. */
+  get #listeners(): readonly ListenAddress[] {
+    return listenersOf(this.settings, this.#tls?.port, this.#admin?.port);
   }
 
   #listenTls(listen: { readonly host: string; readonly port: number }, proxy: Proxy, sweeper: Sweeper, admission: Admission | null): void {
@@ -231,6 +241,10 @@ export class Front {
     const name = this.settings.tls?.defaultName ?? null;
     return name === null ? null : this.certificates?.find(name) ?? null;
   }
+}
+
+function listenersOf({ http, tls, admin }: Settings, httpsPort = tls?.https.port, adminPort = admin?.listen.port): readonly ListenAddress[] {
+  return [http, ...(tls === null ? [] : [{ ...tls.https, port: httpsPort ?? 0 }]), ...(admin === null ? [] : [{ ...admin.listen, port: adminPort ?? 0 }])];
 }
 
 /**

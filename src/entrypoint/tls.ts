@@ -66,6 +66,8 @@ export class TlsFront extends FrontListener<TlsConnection> {
   #peekedBytes = 0;
   /** Of handshakes, at our own servers. */
   readonly turns = new Turns(HANDSHAKES_AT_ONCE);
+  /** Our ends of the connections to passthrough backends: whoever comes from one of them is ourselves. */
+  readonly tunnelEnds = new Set<string>();
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
@@ -220,15 +222,25 @@ class TlsConnection implements FrontConnection, Sweepable {
   }
 
   #passThrough(serverName: string, service: string, backends: readonly TunnelAddress[], first: Buffer): void {
-    const { options } = this.front;
+    const { options, tunnelEnds } = this.front;
+    // It would come back for ever, one tunnel after the other, until there is no descriptor left.
+    if (tunnelEnds.has(endOf(this.peer, this.socket.remotePort))) return this.#refuse(serverName, "a passthrough backend that leads back here", alertRecord(INTERNAL_ERROR));
     this.#endPeek("tunnel");
     let target = "";
+    let end = "";
     this.#tunnel = new Tunnel(this.socket, {
       backends, connectTimeoutMs: options.connectTimeoutMs, first, idleTimeoutMs: options.tunnelIdleTimeoutMs, halfOpen: true,
       failed: (backend) => options.failed?.(backend),
-      connected: ({ address, port }) => { target = `${hostForUrl(address)}:${port}`; },
+      connected: ({ address, port }, upstream) => {
+        target = `${hostForUrl(address)}:${port}`;
+        end = endOf(plainAddress(upstream.localAddress), upstream.localPort);
+        tunnelEnds.add(end);
+      },
       moved: (bytesIn, bytesOut) => options.moved(service, bytesIn, bytesOut),
-      ended: (end) => options.log.tunnelled({ ...end, client: this.#client, serverName, service, target, durationMs: performance.now() - this.#startedMs }),
+      ended: (how) => {
+        tunnelEnds.delete(end);
+        options.log.tunnelled({ ...how, client: this.#client, serverName, service, target, durationMs: performance.now() - this.#startedMs });
+      },
     }, this.front.sweeper);
   }
 
@@ -257,6 +269,10 @@ class TlsConnection implements FrontConnection, Sweepable {
     this.front.knows(this, this.#bytes?.length ?? 0);
     this.#bytes = null;
   }
+}
+
+function endOf(address: string, port: number): string {
+  return `${address} ${port}`;
 }
 
 const PLAIN_HTTP_BODY = "this address speaks HTTPS, not HTTP\n";

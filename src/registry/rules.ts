@@ -1,6 +1,7 @@
 // What one gateway refuses beyond what is wrong by itself: asked for calls and for files alike.
 
-import { canonicalAddress } from "../lib/address.ts";
+import type { Backend } from "../gateway.ts";
+import { canonicalAddress, hostForUrl } from "../lib/address.ts";
 import type { GatewaySettings } from "../settings.ts";
 import { isLoopback } from "./address.ts";
 import { quoted } from "./errors.ts";
@@ -12,6 +13,8 @@ export type Rules = {
   readonly allowLoopback: boolean;
   /** A host of the program's own routes: whoever registered it would be sent what is meant for them. In lower case. Absent: there are none. */
   readonly isReserved?: (fqdn: string) => boolean;
+  /** What is sent there comes back here, and goes there again. Absent: nothing does. */
+  readonly isOwnListener?: (backend: Backend) => boolean;
 };
 
 /** Of a gateway whose flags nobody knows: `check DIR`. */
@@ -27,9 +30,10 @@ export function domainRefusal(fqdn: string, { isReserved }: Rules): string | nul
   return isReserved?.(fqdn) === true ? `${quoted(fqdn)} is a host of this gateway's own, and no workload can have it` : null;
 }
 
-/** Why an address that one could connect to may be no backend here; null: it may. */
-export function backendRefusal(address: string, isPassthrough: boolean, rules: Rules): string | null {
+/** Why an address that one could connect to may be no backend here; null: it may. @param port null for one that is wrong anyway */
+export function backendRefusal(address: string, port: number | null, isPassthrough: boolean, rules: Rules): string | null {
   if (rules.publicAddresses.includes(address)) return `${address} is this gateway's own address`;
   if (!isPassthrough && !rules.allowLoopback && isLoopback(address)) return `${address} is a loopback address, this gateway itself`;
+  if (port !== null && rules.isOwnListener?.({ address, port }) === true) return `${hostForUrl(address)}:${port} is where this gateway itself listens`;
   return null;
 }

@@ -98,9 +98,9 @@ export function parseBackend(text: string, isPassthrough: boolean, rules: Rules 
   }
   const { host, port: portText } = splitPort(authority);
   const address = parseAddress(host);
-  const refused = address === null ? addressMistake(host) : unusable(address) ?? backendRefusal(address, isPassthrough, rules);
-  if (refused !== null) fault(refused);
   const port = portText === null ? (isPassthrough ? 443 : 80) : parsePort(portText);
+  const refused = address === null ? addressMistake(host) : unusable(address) ?? backendRefusal(address, port, isPassthrough, rules);
+  if (refused !== null) fault(refused);
   if (port === null) fault(portText === "" ? "the port is missing after \":\"" : `port ${quoted(portText ?? "")} is not a number from 1 to 65535`);
   return { values: faults.length > 0 || address === null || port === null ? [] : [{ address, port }], faults };
 }

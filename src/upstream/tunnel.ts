@@ -54,8 +54,8 @@ export type TunnelRequest = {
   readonly first: Uint8Array;
   /** Could not be connected to. */
   failed?(backend: TunnelAddress): void;
-  /** Connected, and nothing sent yet. @param upstream asked, it tells our own port of the connection */
-  connected?(backend: TunnelAddress, upstream: { readonly localPort: number }): void;
+  /** Connected, and nothing sent yet. @param upstream asked, it tells our own end of the connection */
+  connected?(backend: TunnelAddress, upstream: { readonly localAddress: string; readonly localPort: number }): void;
   /** Bytes as they flow: from the client, to the client. */
   moved?(bytesIn: number, bytesOut: number): void;
   /** Once, whatever happens; also from within the constructor. */

@@ -265,6 +265,18 @@ describe("a gateway without a domain", () => {
   }));
 });
 
+describe("a gateway's own listeners", () => {
+  test.each(byEach)("are no backends, whatever is allowed, by %s", async (wayName, id) => {
+    const ports = [gateway.httpsPort, Number(new URL(gateway.adminUrl).port)];
+    for (const port of ports) {
+      await expect(ways[wayName].setFqdn(`11-${id}`, `loop.${id}.example`, [`127.0.0.1:${port}`], true)).rejects.toThrow(`backend "127.0.0.1:${port}": 127.0.0.1:${port} is where this gateway itself listens`);
+      await expect(ways[wayName].setName(`11-${id}`, `loop-${id}`, [`http://127.0.0.1:${port}`])).rejects.toThrow("is where this gateway itself listens");
+    }
+    // Another address of this machine, where we are not bound, is another server's.
+    await ways[wayName].setFqdn(`11-${id}`, `loop.${id}.example`, [`127.0.0.2:${gateway.httpsPort}`], true);
+  });
+});
+
 describe("a gateway with public addresses", () => {
   const OWN = "192.0.2.7";
   const STRICT = { checkDomains: true, publicAddresses: [OWN], allowLoopbackBackends: false } as const;

@@ -102,6 +102,16 @@ describe.skipIf(!HAS_OPENSSL)("passthrough", () => {
     expect([client.text, client.error]).toEqual(["answer", null]);
   });
 
+  test("a backend that leads back here is cut at the first round, and later tunnels are none the worse", async () => {
+    const to = { address: "127.0.0.1", port: gateway.port };
+    gateway.register("loop.test", [to], true);
+    await expect(gateway.connect("loop.test")).rejects.toThrow(/internal.error/i);
+    await eventually("the line", () => gateway.tunnelled, (lines) => lines.length === 1);
+    expect(gateway.refused).toMatchObject([{ serverName: "loop.test", reason: "a passthrough backend that leads back here" }]);
+    expect(gateway.front.tunnelEnds.size).toBe(0);
+    (await gateway.connect("pass.gw.test")).destroy();
+  });
+
   test("a backend that is down is passed over, and tried last from then on", async () => {
     gateway.register("two.test", [DEAD, { address: "127.0.0.1", port: other.port }], true);
     const hello = await helloOf("two.test");

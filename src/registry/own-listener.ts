@@ -1,0 +1,22 @@
+// Whether a backend is this program itself: what went there would come back, and go there again.
+
+import { networkInterfaces } from "node:os";
+import type { Backend } from "../gateway.ts";
+import type { ListenAddress } from "../settings.ts";
+import { canonicalAddress, isConnectable, isLoopback } from "./address.ts";
+
+/** @param listeners as they are bound, with the ports that the kernel chose */
+export function isOwnListener({ address, port }: Backend, listeners: readonly ListenAddress[]): boolean {
+  return listeners.some((listen) => listen.port === port && isBoundTo(address, listen.host));
+}
+
+/** A name may be bound to whatever it resolves to here: it counts as all addresses. */
+function isBoundTo(address: string, host: string): boolean {
+  const bound = canonicalAddress(host);
+  if (bound !== null && isConnectable(bound)) return bound === address;
+  return isLoopback(address) || interfaceAddresses().includes(address);
+}
+
+function interfaceAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => canonicalAddress(address) ?? address));
+}
