@@ -1,6 +1,7 @@
 // route-gateway serve: the main job.
 
 import { loadSettings } from "../config/load.ts";
+import { STANDARD_PORTS } from "../config/schema.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { runUntilStopped } from "./running.ts";
@@ -21,14 +22,25 @@ export const command: Command = {
     environment: [
       ["JWT_DESKTOP_SIGNING_PUBLIC_KEY", "file with the RSA public key that verifies tokens (required)"],
       ["JWT_DESKTOP_PAYLOAD_PRIVATE_KEY", "file with the RSA private key that opens their hash (required)"],
-      ["PYOS_FQDN, PYOS_SERVICE_PORT", "control plane, pyos:8000 by default"],
+      ["ROUTE_REQUIRE_KEYS_AT_START", "false: start without keys, and answer 503 until they can be read; true by default"],
+      ["ROUTE_ALLOW_WEAK_RSA_KEYS", "true: accept RSA keys below 2048 bits"],
+      ["ROUTE_ALLOW_WEAK_SECRET", "true: accept a secret of console tokens below 32 bytes, where a file has token.vm"],
+      ["PYOS_FQDN, PYOS_SERVICE_HOST", "control plane, the first of them that is set; pyos by default"],
+      ["PYOS_SERVICE_PORT", "its port, 8000 by default"],
+      ["WEBSITE_URL", "what / leads to, http://website by default"],
+      ["CONSOLE_URL", "what /console leads to, http://console by default"],
+      ["SPEEDTEST_URL", "what /speedtest leads to, http://speedtest by default"],
       ["NODE_NAME", "what /node answers"],
+      ["ROUTE_WEBROOT", "directory whose files are served below /.well-known/; none by default"],
+      ["ROUTE_CONSOLE_ALLOWED_CLIENTS", "CIDRs of the clients that may use /console; everyone by default"],
       ["NAMESERVER_RESOLVER", "DNS servers for targets; the first one of /etc/resolv.conf by default"],
       ["HTTP_LISTEN", "like --http"],
       ["HTTPS_LISTEN", "like --https"],
       ["ROUTE_ALLOWED_TARGETS", "like --allow-targets"],
       ["ROUTE_TRUSTED_PROXIES", "CIDRs of proxies whose X-Forwarded-* headers are believed"],
-      ["ROUTE_ALLOW_WEAK_RSA_KEYS", "true: accept RSA keys below 2048 bits"],
+      ["ROUTE_DIAL_TIMEOUT", "how long a desktop that does not listen yet is dialled again, 5s by default"],
+      ["ROUTE_LOG_FORMAT", "like --log-format"],
+      ...Object.entries(STANDARD_PORTS).map(([name, port]) => [name.toUpperCase(), `port of a desktop's service, ${port} by default`] as const),
     ],
     examples: [
       "JWT_DESKTOP_SIGNING_PUBLIC_KEY=signing.pem JWT_DESKTOP_PAYLOAD_PRIVATE_KEY=payload.pem route-gateway serve",
