@@ -44,12 +44,13 @@ async function main(argv: readonly string[], io: Io): Promise<number> {
   return await command.run(args, io);
 }
 
-/** The exit code of a failure, with its one line (or its list of mistakes) on stderr. */
-function report(error: unknown, io: Io): number {
-  if (error instanceof ConfigError) io.stderr(`${error.message}\n`);
-  else io.stderr(`${PROGRAM}: ${error instanceof Error ? error.message : String(error)}\n`);
+/** The exit code of a failure of `name`, with its one line (or its list of mistakes) on stderr. */
+function report(error: unknown, name: string | undefined, io: Io): number {
+  const message = error instanceof Error ? error.message : String(error);
+  io.stderr(error instanceof ConfigError ? `${message}\n` : `${PROGRAM}: ${message.replaceAll("\n", `\n${PROGRAM}: `)}\n`);
   if (!(error instanceof UsageError)) return 1;
-  io.stderr(`run "${PROGRAM} --help" for what there is\n`);
+  const command = COMMANDS.some((known) => known.name === name) ? `${PROGRAM} ${name}` : PROGRAM;
+  io.stderr(`run "${command} --help" for what there is\n`);
   return 2;
 }
 
@@ -84,6 +85,6 @@ const io: Io = {
   },
   env: process.env,
 };
-process.exitCode = await main(process.argv.slice(2), io).catch((error: unknown) => report(error, io));
+process.exitCode = await main(process.argv.slice(2), io).catch((error: unknown) => report(error, process.argv[2], io));
 // Whatever a command left open (a keep-alive connection of its own, a timer) must not keep the process.
 process.exit();

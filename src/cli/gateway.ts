@@ -1,7 +1,11 @@
 // route-gateway gateway: names and domains for workloads, registered at run time, in the place of the zos gateway module and the
 // Traefik that it drives.
 
-import { loadGateway } from "../config/gateway.ts";
+import { type GatewayOptions, loadGateway } from "../config/gateway.ts";
+import { ConfigError } from "../config/mistake.ts";
+import { parseListenAddress } from "../config/values.ts";
+import { isLoopbackHost } from "../lib/address.ts";
+import type { Settings } from "../settings.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { runUntilStopped } from "./running.ts";
@@ -41,7 +45,8 @@ export const command: Command = {
 
 function gateway(args: Arguments, io: Io): Promise<number> {
   refuseUnused(args);
-  const load = () => loadGateway({
+  refuseOpenAdmin(args);
+  const load = () => settingsOf({
     env: io.env, root: args.require("root"), broker: args.get("broker"), domain: args.get("domain"), publicAddresses: args.all("public-address"),
     http: listenFlag(args), https: addressFlag(args, "https"), admin: addressFlag(args, "admin"), dns: addressFlag(args, "dns"),
     adminTokenFile: args.get("admin-token"), challengeProgram: args.get("challenge-program"),
@@ -50,6 +55,23 @@ function gateway(args: Arguments, io: Io): Promise<number> {
     nameserver: args.get("nameserver"), logFormat: logFormatFlag(args),
   });
   return runUntilStopped(async () => load(), undefined);
+}
+
+/** What flags say is usage, where a file's mistakes are not. @throws UsageError with every mistake; ConfigError for the environment's */
+function settingsOf(options: GatewayOptions): Settings {
+  try {
+    return loadGateway(options);
+  } catch (error) {
+    const isUsage = error instanceof ConfigError && error.mistakes.every(({ message }) => message.startsWith("--"));
+    throw isUsage ? new UsageError(error.message) : error;
+  }
+}
+
+/** As the configuration refuses it, in the words of the flags. */
+function refuseOpenAdmin(args: Arguments): void {
+  const admin = addressFlag(args, "admin");
+  if (admin === undefined || args.get("admin-token") !== undefined || isLoopbackHost(parseListenAddress(admin).host)) return;
+  throw new UsageError("--admin: an address that is not loopback needs a token: --admin-token FILE");
 }
 
 /** A flag that would do nothing is a misunderstanding. */

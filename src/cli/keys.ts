@@ -19,13 +19,15 @@ export const KEY_FILES: Readonly<Record<keyof DesktopKeys, string>> = {
 
 const ROLES = Object.keys(KEY_FILES) as ReadonlyArray<keyof DesktopKeys>;
 
+const SIZES = `${MIN_RSA_BITS} to ${MAX_RSA_BITS} bits, in steps of 8`;
+
 export const command: Command = {
   name: "keys",
   summary: "make the four RSA key files of the platform",
   spec: {
     flags: [
       { name: "out", value: "DIR", help: "directory for the files; made when it is missing (required)" },
-      { name: "bits", value: "N", help: `size of each key, ${MIN_RSA_BITS} to ${MAX_RSA_BITS}`, default: "2048" },
+      { name: "bits", value: "N", help: `size of each key, ${SIZES}`, default: "2048" },
       { name: "force", help: "replace files that are there" },
     ],
     examples: ["route-gateway keys --out keys", "route-gateway keys --out keys --bits 4096 --force"],
@@ -48,7 +50,7 @@ export const command: Command = {
 function parseBits(text: string): number {
   const bits = /^\d{1,5}$/.test(text) ? Number(text) : NaN;
   if (bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS && bits % 8 === 0) return bits;
-  throw new UsageError(`not a key size: "${text}" (use 2048, 3072 or 4096)`);
+  throw new UsageError(`not a key size: "${text}" (${SIZES}; usual are 2048, 3072 and 4096)`);
 }
 
 function writeKeys(directory: string, keys: DesktopKeys, io: Io): number {

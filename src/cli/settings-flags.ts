@@ -1,7 +1,7 @@
 // What the flags that choose and change a configuration mean, for every command that loads one as `serve` does.
 
 import type { loadSettings } from "../config/load.ts";
-import { parseListenAddress } from "../config/values.ts";
+import { parseAllowedTarget, parseListenAddress } from "../config/values.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Io } from "./command.ts";
 
@@ -13,25 +13,25 @@ export function settingsOptions(args: Arguments, io: Io): Parameters<typeof load
     ...(args.get("config") === undefined ? {} : { file: args.require("config") }),
     ...(args.get("http") === undefined ? {} : { httpListen: listenFlag(args) }),
     ...(format === undefined ? {} : { logFormat: format }),
-    allowTargets: args.all("allow-targets").flatMap((list) => list.split(",")).map((entry) => entry.trim()).filter((entry) => entry !== ""),
+    allowTargets: args.all("allow-targets").flatMap((list) => list.split(",")).map((entry) => entry.trim()).filter((entry) => entry !== "").map((entry) => checked("allow-targets", entry, parseAllowedTarget)),
   };
 }
 
 /** `--http`, which has a default or is given. @throws UsageError */
 export function listenFlag(args: Arguments): string {
-  return checkedAddress("http", args.require("http"));
+  return checked("http", args.require("http"), parseListenAddress);
 }
 
 /** Another address to listen on; undefined when it is not given. @throws UsageError */
 export function addressFlag(args: Arguments, name: string): string | undefined {
   const text = args.get(name);
-  return text === undefined ? undefined : checkedAddress(name, text);
+  return text === undefined ? undefined : checked(name, text, parseListenAddress);
 }
 
-/** A malformed address is wrong usage, not a broken configuration. */
-function checkedAddress(name: string, text: string): string {
+/** What is no value of its flag is wrong usage, not a broken configuration. */
+function checked(name: string, text: string, parse: (text: string) => unknown): string {
   try {
-    parseListenAddress(text);
+    parse(text);
   } catch (error) {
     throw new UsageError(`--${name}: ${(error as Error).message}`);
   }

@@ -78,7 +78,7 @@ function buildEdge(file: ConfigFile, options: ParseOptions, pass: Pass): Pick<Se
   const { entrypoints, gateway } = file;
   const listen = fromFlag("--admin", options.adminListen, parseListenAddress, pass) ?? entrypoints.admin ?? (gateway === undefined ? undefined : ADMIN);
   if (listen !== undefined && file.admin.tokenFile === undefined && !isLoopbackHost(listen.host)) {
-    pass.mistake(pass.placeOf(entrypoints, "admin"), "an admin address that is not loopback needs a token: \"admin: { tokenFile: ... }\", or --admin-token of route-gateway gateway");
+    pass.mistake(pass.placeOf(entrypoints, "admin"), "an admin address that is not loopback needs a token: \"admin: { tokenFile: ... }\" in the configuration");
   }
   return {
     tls: buildTls(file, options, pass),

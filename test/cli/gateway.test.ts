@@ -122,26 +122,27 @@ describe("a flag that is wrong", () => {
     ["two ways to answer DNS-01", ["--domain", DOMAIN, "--dns", ":53", "--challenge-program", "/bin/true"], "--dns or --challenge-program answers DNS-01 challenges, not both"],
     ["--tls-local with a value", ["--tls-local=yes"], "--tls-local"],
     ["--root without one", ["--root"], "--root"],
-  ])("is wrong usage, exit code 2: %s", async (_what, flags, message) => {
-    const { code, stdout, stderr } = await failing(...flags);
-    expect([code, stdout]).toEqual([2, ""]);
-    expect(stderr).toContain(message);
-    expect(stderr).toStartWith("route-gateway: ");
-  });
-
-  test.each<[string, string[], string]>([
     ["--broker", ["--broker", "redis://127.0.0.1"], "--broker: expected a broker such as unix:///var/run/redis.sock or tcp://:password@host:6379\n"],
     ["--domain", ["--domain", "a b"], '--domain: expected a domain name such as desk.example.org, found "a b"\n'],
     ["--public-address", ["--public-address", "192.0.2.1", "--public-address", "gw.example"], '--public-address: expected an IP address, found "gw.example"\n'],
     ["--nameserver", ["--nameserver", "dns.example:0"], "--nameserver: expected a nameserver such as "],
     ["--acme-directory", ["--acme-directory", "http://ca.example"], '--acme-directory: expected an https URL such as https://ca.example/directory, found "http://ca.example"\n'],
+    ["--root that is empty", ["--root", ""], '--root: expected a directory, found ""\n'],
+    ["--admin elsewhere without a token", ["--admin", "0.0.0.0:0"], "--admin: an address that is not loopback needs a token: --admin-token FILE\n"],
+  ])("is wrong usage, exit code 2: %s", async (_what, flags, message) => {
+    const { code, stdout, stderr } = await failing(...flags);
+    expect([code, stdout]).toEqual([2, ""]);
+    expect(stderr).toContain(message);
+    expect(stderr).toStartWith("route-gateway: ");
+    expect(stderr).toEndWith('\nrun "route-gateway gateway --help" for what there is\n');
+  });
+
+  test.each<[string, string[], string]>([
     ["--acme-ca", ["--acme-ca", "/nowhere.pem"], "cannot read the root certificate of the ACME server /nowhere.pem: no such file\n"],
     ["--challenge-program", ["--domain", DOMAIN, "--challenge-program", "/nowhere"], "cannot run the challenge program /nowhere: no such file\n"],
     ["--admin-token", ["--tls-local", "--admin-token", "/nowhere"], "cannot read the admin token /nowhere: no such file\n"],
     ["--admin-token that is a directory", ["--tls-local", "--admin-token", "/sys"], "cannot read the admin token /sys: is a directory\n"],
-    ["--admin elsewhere without a token", ["--admin", "0.0.0.0:0"], "an admin address that is not loopback needs a token"],
-    ["--root that is empty", ["--root", ""], '--root: expected a directory, found ""\n'],
-  ])("is said with its name, exit code 1: %s", async (_what, flags, message) => {
+  ])("names something that is not there, exit code 1: %s", async (_what, flags, message) => {
     const { code, stderr } = await failing(...flags);
     expect(code).toBe(1);
     expect(stderr).toContain(message);
@@ -149,7 +150,12 @@ describe("a flag that is wrong", () => {
 
   test("does not hide the others", async () => {
     const { code, stderr } = await failing("--broker", "x", "--domain", "x", "--public-address", "x");
-    expect([code, stderr.split("\n").map((line) => line.split(":")[0])]).toEqual([1, ["--broker", "--domain", "--public-address", ""]]);
+    expect([code, [...stderr.matchAll(/^route-gateway: (--[a-z-]+): /gm)].map(([, flag]) => flag)]).toEqual([2, ["--broker", "--domain", "--public-address"]]);
+  });
+
+  test("is no wrong usage when it is a variable that is wrong", async () => {
+    const { code, stderr } = await program(["gateway", "--root", root, "--tls-local"], { XTERM_TCP_PORT: "x" });
+    expect([code, stderr]).toEqual([1, 'environment variable XTERM_TCP_PORT: expected a port number from 1 to 65535, found "x"\n']);
   });
 
   test("is not repeated with the password in it", async () => {
