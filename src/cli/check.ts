@@ -71,7 +71,7 @@ async function checkRegistry(directory: string, io: Io): Promise<number> {
   const { checkDirectory } = await import("../registry/check.ts");
   const report = await checkDirectory(directory, null).catch((error: unknown) => fileFault(error));
   if (typeof report === "string") io.stderr(`cannot read ${directory}: ${report}\n`);
-  else if (report.mistakes.length === 0) io.stdout(`${directory}: ok (${counted(report.gateways, "gateway")})\n`);
+  else if (report.mistakes.length === 0) io.stdout(`${directory}: ok (${report.gateways === 0 ? "no registered gateway: no file in it ends in .yaml" : counted(report.gateways, "gateway")})\n`);
   else for (const mistake of report.mistakes) io.stderr(`${formatFileMistake(directory, mistake)}\n`);
   return typeof report === "string" || report.mistakes.length > 0 ? 1 : 0;
 }

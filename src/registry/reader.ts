@@ -46,6 +46,11 @@ class Reader {
       this.fault(root.offset, 'the file is empty: "http" or "tcp" is needed');
       return null;
     }
+    const configuration = root.kind === "map" ? root.entries.find(({ key }) => key === "services" || key === "routes") : undefined;
+    if (configuration !== undefined) {
+      this.fault(configuration.keyOffset, `${quoted(configuration.key)} is of a configuration, and this is no registered gateway (route-gateway check FILE checks a configuration)`);
+      return null;
+    }
     const { http, tcp } = this.#fields(root, root.offset, ["http", "tcp"], []);
     if (http !== undefined && tcp !== undefined) this.fault(tcp.keyOffset, 'only one of "http" and "tcp" can be in a file');
     const section = http ?? tcp;

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "../../src/cli/args.ts";
 import { command as check } from "../../src/cli/check.ts";
+import { BUILT_IN_TEXT } from "../../src/config/load.ts";
 import { formatGateway } from "../../src/registry/format.ts";
 import { gateway, NAME_FILE, PASSTHROUGH_FILE } from "../registry/examples.ts";
 
@@ -60,8 +61,15 @@ describe("check of a registry's directory", () => {
     expect(stderr.replaceAll("\n", "")).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
   });
 
-  test("takes a directory without files for an empty registry", async () => {
+  test("takes a directory without files for an empty registry, and says so", async () => {
     mkdirSync(join(directory, "..data"));
-    expect(await run({})).toEqual({ code: 0, stdout: `${directory}: ok (0 gateways)\n`, stderr: "" });
+    expect(await run({ "signing.pem": "x" })).toEqual({ code: 0, stdout: `${directory}: ok (no registered gateway: no file in it ends in .yaml)\n`, stderr: "" });
+  });
+
+  test.each([
+    ["routes.yaml", BUILT_IN_TEXT, "services", BUILT_IN_TEXT.split("\n").indexOf("services:") + 1], ["short.yaml", "routes: []\nservices: {}\n", "routes", 1],
+  ])("knows a configuration when it sees one: %s", async (name, text, key, line) => {
+    const { code, stderr } = await run({ [name]: text });
+    expect([code, stderr]).toEqual([1, `${directory}/${name}:${line}:1: "${key}" is of a configuration, and this is no registered gateway (route-gateway check FILE checks a configuration)\n`]);
   });
 });
