@@ -72,10 +72,16 @@ function buildMatch(path: string, entry: RouteEntry, place: number | null, pass:
     pass.mistake(place, `braces have no meaning in a path that is matched as "${kind}": "${path}" ${hint}`);
     return null;
   }
+  if (kind !== "pattern" && path.includes("*")) noteStar(path, place, pass);
   const wrong = kind === "pattern" ? patternMistake(path) : null;
   if (wrong === null) return { kind, path };
   pass.mistake(place, wrong);
   return null;
+}
+
+function noteStar(path: string, place: number | null, pass: Pass): void {
+  const above = /^(.*\/)\*+$/.exec(path)?.[1];
+  pass.source.note(place, `a star is a plain character in a path: "${path}"${above === undefined ? "" : ` (as a prefix, "${above}" takes all that is below it)`}`);
 }
 
 /** `/fixed/{name}/{rest*}`: a name fills a whole segment, the rest stands last, no name stands twice. */

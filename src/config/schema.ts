@@ -222,6 +222,8 @@ const SERVICE_VARIANTS = {
   },
 } as const satisfies Record<string, Fields>;
 
+const NOT_BY_HOST = "no route is chosen by host name: names are registered at a gateway, docs/GATEWAY.md";
+
 const route = object({
   path: required(oneOrMore(routePath), "the path, or a list of paths that share everything else"),
   match: optional(oneOf(["exact", "prefix", "pattern"]),
@@ -234,7 +236,7 @@ const route = object({
   service: required(text({ expects: "the name of a service", minLength: 1 }), "the name of a service"),
   upstreamPath: withDefault(upstreamPath, "unchanged",
     "unchanged; a path (replaces path and query); strip (the prefix is removed); rest (what {name*} took)"),
-  host: withDefault(oneOf(["client", "upstream"]), "upstream",
+  host: withDefault(oneOf(["client", "upstream"], `whose Host header goes upstream; ${NOT_BY_HOST}`), "upstream",
     "whose Host header goes upstream: the client's or the upstream's own"),
   websocket: withDefault(boolean(), false, "WebSocket upgrades are bridged; consoles always are"),
   forwardToken: withDefault(boolean(), false, "the token stays in the request that goes upstream"),
@@ -253,7 +255,7 @@ const route = object({
   viewer: withDefault(boolean(), false, "a browser that opens a console's address as a page gets the embedded noVNC"),
   closeAfterUpgrade: withDefault(boolean(), false,
     "a refused WebSocket is opened and closed with the reason, which a browser's script can read, instead of answered with a status"),
-});
+}, Object.fromEntries(["hosts", "hostname", "hostnames", "domain", "domains", "serverName", "server_name"].map((key) => [key, NOT_BY_HOST])));
 
 const limits = object({
   requestTarget: withDefault(size(), "16KiB", "longest path and query"),

@@ -127,8 +127,9 @@ export function word<T>(expects: string, schema: JsonSchema, parse: (text: strin
   };
 }
 
-export function oneOf<const W extends string>(words: readonly W[]): Shape<W> {
-  const expects = words.length === 1 ? `"${words[0]}"` : `one of ${words.join(", ")}`;
+/** @param about for messages: what the words are about, where that is easily mistaken */
+export function oneOf<const W extends string>(words: readonly W[], about?: string): Shape<W> {
+  const expects = `${words.length === 1 ? `"${words[0]}"` : `one of ${words.join(", ")}`}${about === undefined ? "" : ` (${about})`}`;
   return word(expects, { enum: words }, (text) => {
     const found = words.find((candidate) => candidate === text);
     if (found === undefined) throw new Refusal(`expected ${expects}, found "${excerpt(text)}"${suggestion(text, words)}`);
@@ -244,14 +245,17 @@ export function map<T>(
   };
 }
 
-/** Known keys, each with its own shape; every other key is a mistake. */
-export function object<F extends Fields>(fields: F): Shape<Read<F>> {
+/**
+ * Known keys, each with its own shape; every other key is a mistake.
+ * @param absent what to say of keys that other programs have, and this one has something else for
+ */
+export function object<F extends Fields>(fields: F, absent: Readonly<Record<string, string>> = {}): Shape<Read<F>> {
   return {
     expects: "a map of keys and values",
     schema: objectSchema(fields),
     read: (value, pass) => {
       if (value.kind !== "map") return unexpected(pass, value, "a map of keys and values");
-      refuseUnknownKeys(value, Object.keys(fields), pass);
+      refuseUnknownKeys(value, Object.keys(fields), pass, absent);
       return readFields(fields, value, pass);
     },
   };
@@ -338,10 +342,10 @@ function readField(field: Field<unknown>, key: string, value: Value | undefined,
   return undefined;
 }
 
-function refuseUnknownKeys(value: MapValue, known: readonly string[], pass: Pass): void {
+function refuseUnknownKeys(value: MapValue, known: readonly string[], pass: Pass, absent: Readonly<Record<string, string>> = {}): void {
   for (const { key, keyOffset } of value.entries) {
     if (known.includes(key)) continue;
-    const hint = suggestion(key, known) || ` (known are ${known.join(", ")})`;
+    const hint = Object.hasOwn(absent, key) ? ` (${absent[key]})` : suggestion(key, known) || ` (known are ${known.join(", ")})`;
     pass.mistake(keyOffset, `unknown key "${key}"${hint}`);
   }
 }

@@ -16,6 +16,8 @@ routes:
 `;
 }
 
+const NOT_BY_HOST = "no route is chosen by host name: names are registered at a gateway, docs/GATEWAY.md";
+
 const KEY_BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDXamOsZ3JlYXQ";
 const KEY = `-----BEGIN PRIVATE KEY-----\n${KEY_BODY}\n-----END PRIVATE KEY-----\n`;
 
@@ -163,10 +165,25 @@ describe("a mistake in a route", () => {
     ["path: /a, service: website, origins: [▸\"https://a.example/\"]", "expected an origin as browsers send it, found \"https://a.example/\" (did you mean \"https://a.example\"?)"],
     ["path: /a, service: website, bodyLimit: ▸8M", "expected a size such as 512B, 16KiB, 8MiB or 8GiB, or 0, found \"8M\" (did you mean \"8MiB\"?)"],
     ["path: /a, service: website, allowedClients: [▸localhost]", "not an address or CIDR such as 10.0.0.0/8 or fd00::/8: \"localhost\""],
+    ["path: /a, service: website, ▸hosts: [app.example.org]", `unknown key "hosts" (${NOT_BY_HOST})`],
+    ["path: /a, service: website, ▸domain: app.example.org", `unknown key "domain" (${NOT_BY_HOST})`],
+    ["path: /a, service: website, host: ▸app.example.org", `expected one of client, upstream (whose Host header goes upstream; ${NOT_BY_HOST}), found "app.example.org"`],
+    ["path: /a, service: website, host: ▸[app.example.org]", `expected one of client, upstream (whose Host header goes upstream; ${NOT_BY_HOST}), found a list`],
     ["path: /a, service: website, websocket: ▸yes", "expected true or false, found \"yes\""],
   ])("%s is reported with its place", (route, mistake) => {
     const { text, place } = marked(withRoute(route));
     expect(mistakesOf(text)).toEqual([`${place}: ${mistake}`]);
+  });
+
+  test.each([
+    ["path: ▸\"/*\"", 'a star is a plain character in a path: "/*" (as a prefix, "/" takes all that is below it)'],
+    ["path: ▸\"/api/*\"", 'a star is a plain character in a path: "/api/*" (as a prefix, "/api/" takes all that is below it)'],
+    ["match: exact, path: [/a, ▸\"/a/**\"]", 'a star is a plain character in a path: "/a/**" (as a prefix, "/a/" takes all that is below it)'],
+    ["path: ▸\"/*.php\"", 'a star is a plain character in a path: "/*.php"'],
+  ])("%s has no meaning, which is noted", (route, note) => {
+    const { text, place } = marked(withRoute(`${route}, service: website`));
+    expect(notesOf(text)).toContain(`${place}: ${note}`);
+    expect(notesOf(withRoute("path: \"/{rest*}\", service: website")).filter((each) => each.includes("star"))).toEqual([]);
   });
 
   test.each([["path: /a", "service"], ["service: website", "path"]])("%s: the missing key is reported at the start of the route", (route, key) => {
