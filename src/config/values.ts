@@ -214,9 +214,10 @@ export function parseApiUrl(text: string): ApiUrl {
   const host = bracketed ?? bare ?? "";
   const number = Number(port ?? (isSecure ? 443 : 80));
   if (text.includes("@")) throw new Refusal("the URL of a Kubernetes API holds no user and no password (wss:// sends the token of \"tokenFile\")");
-  if (parts === null || !isHost(host) || number < 1 || number > MOST_PORT) {
+  if (parts === null || !isHost(host)) {
     throw new Refusal(`expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001, found "${excerpt(text)}"`);
   }
+  if (number < 1 || number > MOST_PORT) throw new Refusal(`port ${number} is not one from 1 to ${MOST_PORT}`);
   if (rest !== "" && rest !== "/") throw new Refusal(`the URL of a Kubernetes API ends after the port: "${text}" has "${rest}" (paths go into "apiPath")`);
   return { host: host.toLowerCase(), port: number, isSecure };
 }
