@@ -8,6 +8,7 @@ import { AdminServer } from "./admin/server.ts";
 import { readTokenFile } from "./admin/token-file.ts";
 import type { Certificate } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
+import { isByWildcardOf } from "./certificate/read.ts";
 import { Certificates } from "./certificates.ts";
 import { DnsServer } from "./dns/server.ts";
 import type { Admission } from "./entrypoint/admission.ts";
@@ -233,8 +234,8 @@ export class Front {
     const gateway = this.registry?.gateways.get(name);
     if (gateway?.isPassthrough === true) return null;
     const found = this.certificates?.find(name) ?? null;
-    const isByOwnWildcard = name.slice(name.indexOf(".") + 1) === this.settings.gateway?.domain && found?.names.includes(name) !== true;
-    return gateway === undefined && isByOwnWildcard ? null : found;
+    if (found === null || gateway !== undefined) return found;
+    return isByWildcardOf(found, name, this.settings.gateway?.domain ?? null) ? null : found;
   }
 
   #defaultCertificate(): Certificate | null {

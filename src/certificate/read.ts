@@ -37,6 +37,11 @@ export function isFor(certificate: Certificate, name: string): boolean {
   return certificate.names.includes(name) || certificate.names.includes(`*${name.slice(name.indexOf("."))}`);
 }
 
+/** Whether `name` (in lower case) has the certificate by the wildcard of `domain` only. */
+export function isByWildcardOf(certificate: Certificate, name: string, domain: string | null): boolean {
+  return name.slice(name.indexOf(".") + 1) === domain && !certificate.names.includes(name);
+}
+
 function readChain(text: string): X509Certificate[] {
   const blocks = text.match(CERTIFICATE_BLOCK) ?? [];
   if (blocks.length === 0) throw new CertificateError("there is no certificate in PEM");

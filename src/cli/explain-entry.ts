@@ -4,6 +4,7 @@
 import type { Certificate } from "../certificate.ts";
 import { CertificateSet } from "../certificate/certificate-set.ts";
 import { readCertificatePair } from "../certificate/files.ts";
+import { isByWildcardOf } from "../certificate/read.ts";
 import { parseHost } from "../lib/host.ts";
 import type { Scheme } from "../proxy/client.ts";
 import { Edge } from "../proxy/edge.ts";
@@ -18,23 +19,28 @@ export type Say = (label: string, text: string) => void;
  * @returns what the request comes by; null: there is no connection, and that has been said
  * @throws RouteError as the program does
  */
-export function enter({ tls, gateway }: Settings, request: ClientRequest, isSecure: boolean, say: Say): Scheme | null {
-  const host = hostName(request.host);
-  if (gateway !== null && isDomain(host)) say("gateway", `registered gateways are not looked at: one of ${host} takes all of its requests`);
+export function enter({ tls, gateway, routes }: Settings, request: ClientRequest, isSecure: boolean, say: Say): Scheme | null {
   if (tls === null) {
     if (isSecure) say("tls", "the configuration has none: as over plain HTTP");
     return "http";
   }
+  const host = hostName(request.host);
   const certificates = certificatesOf(tls, say);
-  const isRegistered = gateway !== null && gateway.domain !== null && host.endsWith(`.${gateway.domain}`);
-  const certificateFor = (name: string): Certificate | null => (isRegistered ? null : certificates.find(name));
+  // Hosts of the program's own routes, where it has any, are nobody's to register.
+  const isOwn = routes.length > 0 && (host === tls.defaultName || certificates.find(host)?.names.includes(host) === true);
+  if (gateway !== null && isDomain(host) && !isOwn) say("gateway", `registered gateways are not looked at: one of ${host} takes all of its requests`);
+  const certificateFor = (name: string): Certificate | null => {
+    const found = certificates.find(name);
+    return found === null || isByWildcardOf(found, name, gateway?.domain ?? null) ? null : found;
+  };
   const certificate = isSecure ? certificateFor(host) ?? (tls.defaultName === null ? null : certificates.find(tls.defaultName)) : null;
   if (isSecure && certificate === null) {
     say("answer", `none: the TLS handshake is refused, there is no certificate for ${host}`);
     return null;
   }
   if (certificate !== null) say("tls", `with the certificate for ${certificate.names.join(", ")}`);
-  new Edge({ gateways: null, challenge: () => null, certificateFor, redirectPort: tls.redirect ? tls.https.port : null }).match(request, certificate);
+  const redirectPort = tls.redirect ? tls.https.port : null;
+  new Edge({ gateways: null, challenge: () => null, certificateFor, defaultName: tls.defaultName, redirectPort }).match(request, certificate);
   return isSecure ? "https" : "http";
 }
 
