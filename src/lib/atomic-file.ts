@@ -13,9 +13,12 @@ const ABANDONED_MS = 60_000;
 export const PRIVATE = 0o600;
 export const PUBLIC = 0o644;
 
-/** @throws Error of the file system; the old file is as it was, unless only its directory could not be synced. */
-export async function writeAtomically(path: string, text: string, mode: number = PUBLIC): Promise<void> {
-  await place(path, text, mode, rename);
+/**
+ * @param modifiedMs when the file is to count as changed, Unix ms; null: now
+ * @throws Error of the file system; the old file is as it was, unless only its directory could not be synced.
+ */
+export async function writeAtomically(path: string, text: string, mode: number = PUBLIC, modifiedMs: number | null = null): Promise<void> {
+  await place(path, text, mode, rename, modifiedMs);
 }
 
 /**
@@ -57,11 +60,11 @@ export async function removeAbandoned(directory: string, now: number = Date.now(
   }
 }
 
-async function place(path: string, text: string, mode: number, put: (from: string, to: string) => Promise<void>): Promise<void> {
+async function place(path: string, text: string, mode: number, put: (from: string, to: string) => Promise<void>, modifiedMs: number | null = null): Promise<void> {
   // In the same directory: a rename is atomic within one file system only.
   const temporary = join(dirname(path), `.route-${crypto.randomUUID()}.tmp`);
   try {
-    await writeDurably(temporary, text, mode);
+    await writeDurably(temporary, text, mode, modifiedMs);
     await put(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {}); // The first failure is the one to tell.
@@ -70,10 +73,11 @@ async function place(path: string, text: string, mode: number, put: (from: strin
   await syncDirectory(dirname(path));
 }
 
-async function writeDurably(path: string, text: string, mode: number): Promise<void> {
+async function writeDurably(path: string, text: string, mode: number, modifiedMs: number | null): Promise<void> {
   const file = await open(path, "wx", mode);
   try {
     await file.writeFile(text);
+    if (modifiedMs !== null) await file.utimes(modifiedMs / 1000, modifiedMs / 1000);
     await file.sync();
   } finally {
     await file.close();

@@ -8,7 +8,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Gateway } from "../gateway.ts";
-import { removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
+import { PUBLIC, removeAbandoned, removeDurably, writeAtomically } from "../lib/atomic-file.ts";
 import { type Claim, conflictOf, settle, type Settlement } from "./claims.ts";
 import { changedFiles, FILE_LIMIT_BYTES, fileNameOf, isRegistered, listFiles, readFiles, type Reading, workloadIdOf } from "./directory.ts";
 import { DirectoryWatch, type DirectoryWatchOptions } from "./directory-watch.ts";
@@ -43,7 +43,11 @@ export type RegistryOptions = {
   readonly watch?: DirectoryWatchOptions;
 };
 
-type Entry = Claim & { readonly signature: string };
+type Entry = Claim & {
+  readonly signature: string;
+  /** When its domain was claimed, as far as the file said so then: Unix ms. The order of claims after a restart. */
+  readonly claimedMs: number;
+};
 
 export class Registry {
   /** By file name, in the order in which their domains were claimed. */
@@ -120,7 +124,7 @@ export class Registry {
       this.assertFree(id, fqdn);
       this.#reserved.set(fqdn, id);
       try {
-        await this.#store(id, "write", (path) => writeAtomically(path, text));
+        await this.#store(id, "write", (path) => writeAtomically(path, text, PUBLIC, this.#claimedMs(id, fqdn)));
       } finally {
         this.#reserved.delete(fqdn);
       }
@@ -146,6 +150,12 @@ export class Registry {
     this.#isClosed = true;
     this.#watch?.close();
     this.#listeners.clear();
+  }
+
+  /** Of a domain that the workload has already: its file must not become younger than those that wait for it. null: it is claimed now. */
+  #claimedMs(id: string, fqdn: string): number | null {
+    const entry = this.#entries.get(fileNameOf(id));
+    return entry?.gateway?.fqdn === fqdn ? entry.claimedMs : null;
   }
 
   /** What is written must be readable, and mean the same. */
@@ -217,20 +227,23 @@ export class Registry {
     this.#publish();
   }
 
-  #take({ name, signature, content }: Reading): void {
+  #take({ name, signature, mtimeNs, content }: Reading): void {
     const before = this.#entries.get(name);
+    const modifiedMs = Math.round(Number(mtimeNs) / 1e6);
     if (content.kind === "absent") return void this.#entries.delete(name);
     const parsed = content.kind === "text" ? this.#parse(content.text, workloadIdOf(name)) : null;
     if (content.kind === "unusable" || parsed === null || "mistakes" in parsed) {
       const fault = content.kind === "unusable" ? content.reason : lines(parsed);
-      this.#entries.set(name, { name, signature, gateway: before?.gateway ?? null, fault });
+      this.#entries.set(name, { name, signature, claimedMs: before?.claimedMs ?? modifiedMs, gateway: before?.gateway ?? null, fault });
       return;
     }
     const last = before?.gateway ?? null;
     // Another domain is a claim of its own time, behind those that were made before it.
-    if (last?.fqdn !== parsed.gateway.fqdn) this.#entries.delete(name);
+    const isSameClaim = last?.fqdn === parsed.gateway.fqdn;
+    if (!isSameClaim) this.#entries.delete(name);
+    const claimedMs = isSameClaim ? before?.claimedMs ?? modifiedMs : modifiedMs;
     const gateway = last !== null && isDeepStrictEqual(last, parsed.gateway) ? last : parsed.gateway;
-    this.#entries.set(name, { name, signature, gateway, fault: null });
+    this.#entries.set(name, { name, signature, claimedMs, gateway, fault: null });
   }
 
   #publish(): void {

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkDirectory } from "../../src/registry/check.ts";
 import { formatGateway } from "../../src/registry/format.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { gateway, NAME_FILE, NAME_GATEWAY, PASSTHROUGH_FILE, PASSTHROUGH_GATEWAY, Told } from "./examples.ts";
@@ -114,6 +115,34 @@ describe("opening", () => {
     writeFileSync(join(root, "file"), "");
     await expect(Registry.open({ directory: join(root, "file", "proxy"), domain: null, log: told })).rejects.toThrow("ENOTDIR");
     await expect(Registry.open({ directory: join(root, "file"), domain: null, log: told })).rejects.toThrow("EEXIST");
+  });
+});
+
+describe("a domain that another file waits for", () => {
+  test("stays with its workload over updates and a restart, also for `check DIR`", async () => {
+    const registry = await openRegistry();
+    await registry.set(gateway("owner", "x.example.org"));
+    const claimedMs = statSync(join(directory, "owner.yaml")).mtimeMs;
+    const waiting = join(directory, "waiting.yaml");
+    writeFileSync(waiting, formatGateway(gateway("waiting", "x.example.org")));
+    // Of the time between the claim and the update, however coarse the clock of the file system is.
+    utimesSync(waiting, (claimedMs + 1) / 1000, (claimedMs + 1) / 1000);
+    for (const port of [1, 2]) {
+      await registry.set(gateway("owner", "x.example.org", { backends: [{ address: "10.0.0.1", port }] }));
+      expect(registry.get("owner")?.backends[0]?.port).toBe(port);
+    }
+    registry.close();
+    const again = await openRegistry();
+    expect(again.gateways.get("x.example.org")?.id).toBe("owner");
+    expect([...again.problems.keys()]).toEqual(["waiting.yaml"]);
+    expect((await checkDirectory(directory, null)).mistakes.map(({ file }) => file)).toEqual(["waiting.yaml"]);
+  });
+
+  test("is claimed anew by a workload that had left it", async () => {
+    const registry = await openRegistry({ "owner.yaml": formatGateway(gateway("owner", "x.example.org")) });
+    utimesSync(join(directory, "owner.yaml"), 1000, 1000);
+    await registry.set(gateway("owner", "y.example.org"));
+    expect(statSync(join(directory, "owner.yaml")).mtimeMs).toBeGreaterThan(Date.now() - 60_000);
   });
 });
 
