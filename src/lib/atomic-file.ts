@@ -50,6 +50,27 @@ export async function removeDurably(path: string): Promise<boolean> {
   return true;
 }
 
+/**
+ * Keeps a file under a second name beside it, so that what follows can be undone ({@link putBack}).
+ * @returns the second name, to be removed in the end; null: there is no such file, or the file system has no second names
+ */
+export async function setAside(path: string): Promise<string | null> {
+  const aside = temporaryBeside(path);
+  try {
+    await link(path, aside);
+    return aside;
+  } catch {
+    return null; // Whoever writes next is told what is wrong with the place.
+  }
+}
+
+/** @param aside null: nothing was there, and nothing is again. @throws Error of the file system */
+export async function putBack(path: string, aside: string | null): Promise<void> {
+  if (aside === null) return void await removeDurably(path);
+  await rename(aside, path);
+  await syncDirectory(dirname(path));
+}
+
 /** Removes what crashed writers left behind. Never throws: it is tidiness, nothing hangs on it. */
 export async function removeAbandoned(directory: string, now: number = Date.now()): Promise<void> {
   const names = await readdir(directory).catch(() => []);
@@ -61,8 +82,7 @@ export async function removeAbandoned(directory: string, now: number = Date.now(
 }
 
 async function place(path: string, text: string, mode: number, put: (from: string, to: string) => Promise<void>, modifiedMs: number | null = null): Promise<void> {
-  // In the same directory: a rename is atomic within one file system only.
-  const temporary = join(dirname(path), `.route-${crypto.randomUUID()}.tmp`);
+  const temporary = temporaryBeside(path);
   try {
     await writeDurably(temporary, text, mode, modifiedMs);
     await put(temporary, path);
@@ -71,6 +91,11 @@ async function place(path: string, text: string, mode: number, put: (from: strin
     throw error;
   }
   await syncDirectory(dirname(path));
+}
+
+/** In the same directory: a rename is atomic within one file system only. */
+function temporaryBeside(path: string): string {
+  return join(dirname(path), `.route-${crypto.randomUUID()}.tmp`);
 }
 
 async function writeDurably(path: string, text: string, mode: number, modifiedMs: number | null): Promise<void> {

@@ -183,6 +183,34 @@ describe("registering", () => {
     expect(readdirSync(directory)).toEqual(["a.yaml"]);
   });
 
+  test("of a domain that a file has, which nobody has told of yet, is a conflict and leaves nothing", async () => {
+    const registry = await openRegistry();
+    writeFileSync(join(directory, "a.yaml"), formatGateway(gateway("a", "x.example.org")));
+    expect(await refusalOf(registry.set(gateway("b", "x.example.org")))).toMatchObject({ code: "conflict", message: expect.stringContaining('by workload "a"') });
+    expect(readdirSync(directory)).toEqual(["a.yaml"]);
+    expect(registry.gateways.get("x.example.org")?.id).toBe("a");
+    expect(registry.problems.size).toBe(0);
+  });
+
+  test.each([["nothing", null], ["what it had, to the letter", `# by hand\n${formatGateway(gateway("b", "b.example.org"))}`]])("that finds its domain taken while it is written leaves %s", async (_, before) => {
+    const registry = await openRegistry(before === null ? {} : { "b.yaml": before });
+    const served = registry.get("b");
+    // Seen by the look before the write: the moment at which an older file for the domain appears, of which another call tells.
+    writeFileSync(join(directory, "c.yaml"), formatGateway(gateway("c")));
+    const end = registry.onChange(() => {
+      end();
+      writeFileSync(join(directory, "a.yaml"), formatGateway(gateway("a", "x.example.org")));
+      utimesSync(join(directory, "a.yaml"), 1000, 1000);
+      void registry.set(gateway("d"));
+    });
+    expect(await refusalOf(registry.set(gateway("b", "x.example.org")))).toMatchObject({ code: "conflict", message: expect.stringContaining('by workload "a"') });
+    expect(existsSync(join(directory, "b.yaml")) ? file("b.yaml") : null).toBe(before);
+    expect(registry.get("b")).toEqual(served);
+    expect(registry.problems.size).toBe(0);
+    await registry.set(gateway("d"));
+    expect(readdirSync(directory).filter((name) => name.startsWith("."))).toEqual([]);
+  });
+
   test("of one domain by many at once gives it to exactly one", async () => {
     const registry = await openRegistry();
     const calls = Array.from({ length: 20 }, (_, index) => registry.set(gateway(`w${index}`, "x.example.org")));
