@@ -4,7 +4,7 @@
 // Invariant: what is served is always what was read back from the directory, never what somebody asked to be written.
 // Readings happen in passes, one after the other: all that was touched during one pass is read in the next.
 
-import { mkdir, rm } from "node:fs/promises";
+import { access, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Gateway } from "../gateway.ts";
@@ -152,7 +152,12 @@ export class Registry {
   async delete(id: string): Promise<boolean> {
     const fault = workloadIdFault(id);
     if (fault !== null) throw new RegistryError("invalid", [fault]);
-    return await this.#turns.take(id, () => this.#store(id, "remove", removeDurably));
+    return await this.#turns.take(id, () => this.#store(id, "remove", async (path) => {
+      const wasThere = await removeDurably(path);
+      // Of a directory that went away nobody knows what was in it: it may come back, with this file.
+      if (!wasThere) await access(this.options.directory);
+      return wasThere;
+    }));
   }
 
   /** @throws RegistryError conflict, when the domain is another workload's */
@@ -198,8 +203,10 @@ export class Registry {
     try {
       return await action(this.#pathOf(id));
     } catch (cause) {
+      const { code = "the file system failed" } = cause as NodeJS.ErrnoException;
+      const reason = code === "ENOENT" ? "the registry's directory is gone, and what was registered is served on until it is back" : code;
       // The cause names paths of this machine: that is for the log.
-      throw new RegistryError("storage", [`cannot ${verb} the file of workload ${quoted(id)}: ${(cause as NodeJS.ErrnoException).code ?? "the file system failed"}`], { cause });
+      throw new RegistryError("storage", [`cannot ${verb} the file of workload ${quoted(id)}: ${reason}`], { cause });
     } finally {
       // Also after a failure: it may have come when the file was in place already.
       await this.#look([fileNameOf(id)]);
