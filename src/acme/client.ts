@@ -4,6 +4,7 @@
 import type { Client } from "acme-client";
 import { type Account, AccountFile } from "./account.ts";
 import { caaIdentitiesOf } from "./caa.ts";
+import { OrderDeadline } from "./deadline.ts";
 import { AcmeError, asAcmeError, PROBLEM } from "./errors.ts";
 import { type ChallengeType, type IssuedCertificate, type KeyType, OrderRun } from "./order.ts";
 import type { ChallengeSolver } from "./solver.ts";
@@ -25,7 +26,7 @@ export type AcmeClientOptions = {
   readonly keyType?: KeyType;
   /** For one call to the CA. */
   readonly requestTimeoutMs?: number;
-  /** For an order as a whole, propagation of DNS included. */
+  /** For an order as a whole, without what the solver takes: that ends by itself. */
   readonly orderTimeoutMs?: number;
   /** What the CA is called in CAA records, as its directory says: with every order, before its challenges; [] when it says nothing. */
   caaIdentities?(names: readonly string[]): void;
@@ -53,20 +54,19 @@ export class AcmeClient {
    * @throws AcmeError
    */
   async order(names: readonly string[], challenge: ChallengeType, solver: ChallengeSolver, signal?: AbortSignal): Promise<IssuedCertificate> {
-    const deadline = new AbortController();
     const { orderTimeoutMs = 10 * 60_000, keyType = "ecdsa" } = this.options;
-    const timer = setTimeout(() => deadline.abort(new AcmeError("unreachable", `the CA did not finish within ${orderTimeoutMs} ms`)), orderTimeoutMs);
+    const deadline = new OrderDeadline(orderTimeoutMs);
     const ended = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
     try {
       return await this.#withAccount(ended, (client, transport) =>
         new OrderRun({
-          client, transport, signal: ended, challenge, solver, keyType,
+          client, transport, signal: ended, deadline, challenge, solver, keyType,
           cleanupFailed: (identifier, error) => this.options.cleanupFailed?.(identifier, error),
         }).run(names));
     } catch (error) {
       throw asAcmeError(error);
     } finally {
-      clearTimeout(timer);
+      deadline.close();
     }
   }
 

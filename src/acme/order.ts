@@ -4,6 +4,7 @@
 import { generateKeyPair } from "node:crypto";
 import { promisify } from "node:util";
 import type { Authorization, Client, Order } from "acme-client";
+import type { OrderDeadline } from "./deadline.ts";
 import { AcmeError, problemError, readProblem, reasonOf } from "./errors.ts";
 import { pause } from "./pause.ts";
 import type { ChallengeSolver } from "./solver.ts";
@@ -25,6 +26,8 @@ export type OrderOptions = {
   readonly client: Client;
   readonly transport: Transport;
   readonly signal: AbortSignal;
+  /** Part of `signal`. */
+  readonly deadline: OrderDeadline;
   readonly challenge: ChallengeType;
   readonly solver: ChallengeSolver;
   readonly keyType: KeyType;
@@ -36,9 +39,10 @@ export class OrderRun {
 
   /** @throws AcmeError, or what acme-client throws */
   async run(names: readonly string[]): Promise<IssuedCertificate> {
-    const { client } = this.options;
+    const { client, deadline } = this.options;
     const order = await client.createOrder({ identifiers: names.map((value) => ({ type: "dns", value })) });
     for (const url of order.authorizations) await this.#authorize(await this.#authorization(url));
+    deadline.waitsFor = "the certificate";
     await this.#untilOrder(order, ["pending"]);
     const { keyPem, csr } = await newRequest(names, this.options.keyType);
     await client.finalizeOrder(order, csr);
@@ -56,7 +60,7 @@ export class OrderRun {
   /** Proves one name, unless the CA remembers that it was proved. */
   async #authorize(authorization: Authorization): Promise<void> {
     if (authorization.status === "valid") return;
-    const { client, challenge: type, solver, signal } = this.options;
+    const { client, challenge: type, solver, signal, deadline } = this.options;
     const name = authorization.identifier.value;
     if (authorization.status !== "pending") throw refusal(authorization);
     const challenge = authorization.challenges.find((offered) => offered.type === type);
@@ -64,11 +68,12 @@ export class OrderRun {
     // For this type acme-client gives the key authorization itself; for dns-01 a hash of it, which is the solver's affair.
     const keyAuthorization = await client.getChallengeKeyAuthorization({ ...challenge, type: "http-01" });
     try {
-      await solved(name, () => solver.present(name, challenge.token, keyAuthorization, signal));
+      await solved(name, () => deadline.without(() => solver.present(name, challenge.token, keyAuthorization, signal)));
+      deadline.waitsFor = `the check of ${name}`;
       await client.completeChallenge(challenge);
       await this.#untilProved(authorization);
     } finally {
-      await solver.cleanup(name, challenge.token, keyAuthorization).catch((error: Error) => this.options.cleanupFailed(name, error));
+      await deadline.without(() => solver.cleanup(name, challenge.token, keyAuthorization)).catch((error: Error) => this.options.cleanupFailed(name, error));
     }
   }
 
@@ -84,7 +89,7 @@ export class OrderRun {
     throw problemError(found.error ?? { detail: "the order is invalid" }, 403, null);
   }
 
-  /** Looks until `isDone`; the signal of the whole order is what ends it otherwise. */
+  /** Looks until `isDone`; the deadline of the whole order is what ends it otherwise. */
   async #poll<T>(look: () => Promise<T>, isDone: (found: T) => boolean): Promise<T> {
     const { transport, signal } = this.options;
     for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(pauseMs * 2, LOOK_LIMIT_MS)) {

@@ -180,12 +180,6 @@ describe.skipIf(!HAS_PEBBLE)("AcmeClient with pebble", () => {
     expect(cleaned).toEqual(["stop.example.org"]);
   });
 
-  test("gives up an order that takes too long", async () => {
-    const waiting = withBefore((signal) => new Promise((_, reject) => { signal.onabort = () => reject(signal.reason); }));
-    const error = await failure(newClient({ orderTimeoutMs: 1000 }).order(["slow.example.org"], "http-01", waiting));
-    expect(error).toMatchObject({ code: "unreachable", message: "the CA did not finish within 1000 ms" });
-  });
-
   test("tells what a solver fails of", async () => {
     const error = await failure(newClient().order(["solver.example.org"], "http-01", withBefore(() => { throw new Error("no such zone"); })));
     expect(error).toMatchObject({ code: "challenge", message: "cannot answer the challenge for solver.example.org: no such zone" });

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { AcmeClient, type AcmeClientOptions } from "../../src/acme/client.ts";
 import { AcmeError, type AcmeErrorCode, readProblem } from "../../src/acme/errors.ts";
 import { HttpSolver } from "../../src/acme/http-solver.ts";
+import { pause } from "../../src/acme/pause.ts";
+import type { ChallengeSolver } from "../../src/acme/solver.ts";
 import { CertificateAuthority, HAS_OPENSSL } from "../support/certificates.ts";
 
 type Reply = (path: string) => Response | Promise<Response> | null;
@@ -55,8 +57,8 @@ function newClient(options: Partial<AcmeClientOptions> = {}): AcmeClient {
   });
 }
 
-async function failure(client: AcmeClient, signal?: AbortSignal): Promise<AcmeError> {
-  const error = await client.order(["a.example.org"], "http-01", new HttpSolver(), signal).then(() => null, (thrown: unknown) => thrown);
+async function failure(client: AcmeClient, signal?: AbortSignal, solver: ChallengeSolver = new HttpSolver()): Promise<AcmeError> {
+  const error = await client.order(["a.example.org"], "http-01", solver, signal).then(() => null, (thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(AcmeError);
   return error as AcmeError;
 }
@@ -65,6 +67,17 @@ async function failure(client: AcmeClient, signal?: AbortSignal): Promise<AcmeEr
 function order(to: Reply, options: Partial<AcmeClientOptions> = {}): Promise<AcmeError> {
   reply = to;
   return failure(newClient(options));
+}
+
+/** An order of which one name has to be proved, and never is. */
+function pending(headers: Record<string, string> = {}): Reply {
+  const base = `https://127.0.0.1:${server.port}`;
+  const identifier = { type: "dns", value: "a.example.org" };
+  return (path) => {
+    if (path === "/order") return Response.json({ status: "pending", authorizations: [`${base}/authorization`] }, { status: 201, headers: { Location: `${base}/order/1` } });
+    if (path === "/authorization") return Response.json({ status: "pending", identifier, challenges: [{ type: "http-01", url: `${base}/challenge`, token: "t" }] }, { headers });
+    return path === "/challenge" ? Response.json({}) : null;
+  };
 }
 
 const RATE_LIMITED = { type: "urn:ietf:params:acme:error:rateLimited", detail: "too many certificates already issued" };
@@ -183,6 +196,19 @@ describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
     hanging.resolve(new Response(null));
     expect(error).toMatchObject({ code: "unreachable" });
     expect(error.message).toContain("no answer within 100 ms");
+  });
+
+  test("has a deadline for an order, and says what the CA was at", async () => {
+    expect(await order(pending(), { orderTimeoutMs: 1000 })).toMatchObject({
+      code: "unreachable", message: "the CA did not finish within 1000 ms: waited for the check of a.example.org",
+    });
+  });
+
+  test("does not blame the CA for the time that answering a challenge takes", async () => {
+    const never = pending();
+    reply = (path) => (path === "/challenge" ? refusing(403, { type: "urn:ietf:params:acme:error:caa" })("/order") : never(path));
+    const slow: ChallengeSolver = { present: (_name, _token, _key, signal) => pause(2500, signal), cleanup: () => Promise.resolve() };
+    expect((await failure(newClient({ orderTimeoutMs: 2000 }), undefined, slow)).code).toBe("refused");
   });
 
   test("says so when nobody listens", async () => {
