@@ -95,8 +95,8 @@ export class OrderRun {
     for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(pauseMs * 2, LOOK_LIMIT_MS)) {
       const found = await look();
       if (isDone(found)) return found;
-      // RFC 8555 section 7.5.1: the CA says when to look again.
-      await pause(Math.min(transport.retryAfterMs ?? pauseMs, RETRY_AFTER_LIMIT_MS), signal);
+      // RFC 8555 section 7.5.1: the CA says when to look again. It may say "at once": that often nobody looks.
+      await pause(Math.max(Math.min(transport.retryAfterMs ?? 0, RETRY_AFTER_LIMIT_MS), pauseMs), signal);
     }
   }
 }

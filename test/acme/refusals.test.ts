@@ -211,6 +211,16 @@ describe.skipIf(!HAS_OPENSSL)("AcmeClient", () => {
     expect((await failure(newClient({ orderTimeoutMs: 2000 }), undefined, slow)).code).toBe("refused");
   });
 
+  for (const when of ["0", new Date(0).toUTCString()]) {
+    test(`does not look all the time where a CA says that it may (Retry-After: ${when})`, async () => {
+      const never = pending({ "Retry-After": when });
+      let looks = 0;
+      await order((path) => (path === "/authorization" ? (looks += 1, never(path)) : never(path)), { orderTimeoutMs: 1000 });
+      expect(looks).toBeGreaterThan(1);
+      expect(looks).toBeLessThanOrEqual(4); // The first finds the challenge; then after 0, 250 and 750 ms.
+    });
+  }
+
   test("says so when nobody listens", async () => {
     expect((await order(() => null, { directoryUrl: "https://127.0.0.1:1/dir" })).code).toBe("unreachable");
   });
