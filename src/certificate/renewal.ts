@@ -5,12 +5,14 @@
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
 // one name there is a growing pause, whatever is registered and deleted meanwhile. What a CA counts is kept: a program that is
 // restarted again and again asks no more often than once an hour (schedule.ts), or than the CA wants.
+//
+// Two clocks: a certificate is due by the wall clock, which may be wrong and is set right some time; pauses are measured by one that nobody sets.
 
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import type { CertificateSet } from "./certificate-set.ts";
 import type { Failure } from "./failure.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
-import { isEarly, isRemembered, type RandomNumber, renewalTime, resumeTime, retryPause, successPause } from "./schedule.ts";
+import { isEarly, isOfFuture, isRemembered, type RandomNumber, renewalTime, resumeTime, retryPause, successPause } from "./schedule.ts";
 import type { CertificateStore, StoreProblem } from "./store.ts";
 
 /** Orders at the same time. */
@@ -39,6 +41,8 @@ export interface CertificateIssuer {
 export interface Clock {
   /** Unix time in ms. */
   now(): number;
+  /** Ms since some moment. It is never set, forward or back. */
+  elapsed(): number;
   /** @returns what cancels it */
   after(ms: number, callback: () => void): () => void;
 }
@@ -86,7 +90,10 @@ type Entry = {
   readonly name: string;
   isWanted: boolean;
   certificate: Certificate | null;
-  nextMs: number;
+  /** When that is renewed, Unix time in ms; without one it is wanted at once. */
+  renewalMs: number;
+  /** No attempt is made before, by the clock's `elapsed`. */
+  pausedUntilMs: number;
   failures: number;
   error: string | null;
   running: AbortController | null;
@@ -101,6 +108,7 @@ export class Renewal {
   /** Of earlier runs, until their names are wanted. */
   #failures = new Map<string, Failure>();
   #wanted: ReadonlySet<string> = new Set();
+  /** By the clock's `elapsed`. */
   #heldUntilMs = 0;
   #cancelTimer = (): void => {};
   #isStarted = false;
@@ -138,10 +146,12 @@ export class Renewal {
   }
 
   states(): CertificateState[] {
-    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map(({ name, certificate, nextMs, failures, error, running }) => ({
-      name, names: certificate?.names ?? [name], issuer: certificate?.issuer ?? null, notBeforeMs: certificate?.notBeforeMs ?? null,
-      notAfterMs: certificate?.notAfterMs ?? null, fingerprint: certificate?.fingerprint ?? null,
-      isRunning: running !== null, nextMs, failures, error,
+    const nowMs = this.#clock.now();
+    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map((entry) => ({
+      name: entry.name, names: entry.certificate?.names ?? [entry.name], issuer: entry.certificate?.issuer ?? null,
+      notBeforeMs: entry.certificate?.notBeforeMs ?? null, notAfterMs: entry.certificate?.notAfterMs ?? null,
+      fingerprint: entry.certificate?.fingerprint ?? null,
+      isRunning: entry.running !== null, nextMs: nowMs + this.#waitOf(entry), failures: entry.failures, error: entry.error,
     }));
   }
 
@@ -154,7 +164,7 @@ export class Renewal {
   #admit(name: string): void {
     const known = this.#entries.get(name);
     if (known?.isWanted === true) return;
-    const entry = known ?? { name, isWanted: true, certificate: null, nextMs: this.#clock.now(), failures: 0, error: null, running: null };
+    const entry = known ?? { name, isWanted: true, certificate: null, renewalMs: 0, pausedUntilMs: this.#clock.elapsed(), failures: 0, error: null, running: null };
     entry.isWanted = true;
     this.#entries.set(name, entry);
     const fault = certificateNameFault(name);
@@ -172,19 +182,19 @@ export class Renewal {
     const nowMs = this.#clock.now();
     const isSameSetup = failure.setup === setup;
     const nextMs = resumeTime(failure, isSameSetup);
-    const isRenewed = entry.nextMs > nowMs; // By another process, say.
+    const isRenewed = this.#waitOf(entry) > 0; // By another process, say.
     if (isRenewed || !isRemembered(failure, nowMs) || (!isSameSetup && nextMs <= nowMs)) return;
     entry.failures = failure.count;
-    if (failure.holdsOthers) this.#heldUntilMs = Math.max(this.#heldUntilMs, failure.atMs + HOLD_MS);
+    if (failure.holdsOthers) this.#heldUntilMs = Math.max(this.#heldUntilMs, this.#clock.elapsed() + failure.atMs + HOLD_MS - nowMs);
     if (nextMs <= nowMs) return;
-    entry.nextMs = nextMs;
+    entry.pausedUntilMs = this.#clock.elapsed() + nextMs - nowMs;
     entry.error = failure.reason;
     events.resumed(entry.name, failure, nextMs - nowMs, store.failurePathOf(entry.name));
   }
 
   /** It may be registered all the same: its TLS may come from elsewhere. */
   #refuse(entry: Entry, error: CertificateError): void {
-    entry.nextMs = Number.POSITIVE_INFINITY;
+    entry.pausedUntilMs = Number.POSITIVE_INFINITY;
     entry.error = error.message;
     this.options.events.failed(entry.name, error, null);
   }
@@ -202,22 +212,33 @@ export class Renewal {
   #look(): void {
     this.#cancelTimer();
     if (!this.#isStarted) return;
-    const nowMs = this.#clock.now();
-    let nextMs = nowMs + LOOK_MS;
-    for (const entry of [...this.#entries.values()].toSorted((a, b) => a.nextMs - b.nextMs)) {
-      if (!entry.isWanted) this.#forget(entry, nowMs);
-      else if (entry.running === null && !this.#begin(entry, nowMs)) nextMs = Math.min(nextMs, Math.max(entry.nextMs, this.#heldUntilMs));
+    let waitMs = LOOK_MS;
+    for (const [entry, entryMs] of this.#inTurn()) {
+      if (!entry.isWanted) this.#forget(entry);
+      else if (entry.running === null && !this.#begin(entry)) waitMs = Math.min(waitMs, Math.max(entryMs, this.#heldUntilMs - this.#clock.elapsed()));
     }
     // With all orders running there is nothing to come back for: the end of each looks again.
-    if (this.#running.size < ORDERS) this.#cancelTimer = this.#clock.after(Math.max(nextMs - nowMs, 0), () => this.#look());
+    if (this.#running.size < ORDERS) this.#cancelTimer = this.#clock.after(Math.max(waitMs, 0), () => this.#look());
   }
 
-  #forget(entry: Entry, nowMs: number): void {
-    if (entry.running === null && entry.nextMs <= nowMs) this.#entries.delete(entry.name);
+  /** Who waits longest first. */
+  #inTurn(): Array<readonly [entry: Entry, waitMs: number]> {
+    return [...this.#entries.values()].map((entry) => [entry, this.#waitOf(entry)] as const).sort(([, a], [, b]) => a - b);
   }
 
-  #begin(entry: Entry, nowMs: number): boolean {
-    if (entry.nextMs > nowMs || this.#heldUntilMs > nowMs || this.#running.size >= ORDERS) return false;
+  /** Until the next attempt, ms; negative: since it could have been made. */
+  #waitOf({ certificate, renewalMs, pausedUntilMs }: Entry): number {
+    const pauseMs = pausedUntilMs - this.#clock.elapsed();
+    const nowMs = this.#clock.now();
+    return certificate === null || isOfFuture(certificate, nowMs) ? pauseMs : Math.max(pauseMs, renewalMs - nowMs);
+  }
+
+  #forget(entry: Entry): void {
+    if (entry.running === null && entry.pausedUntilMs <= this.#clock.elapsed()) this.#entries.delete(entry.name);
+  }
+
+  #begin(entry: Entry): boolean {
+    if (this.#waitOf(entry) > 0 || this.#heldUntilMs > this.#clock.elapsed() || this.#running.size >= ORDERS) return false;
     entry.running = new AbortController();
     const run = this.#renew(entry, entry.running.signal).finally(() => {
       entry.running = null;
@@ -233,7 +254,7 @@ export class Renewal {
       const certificate = await this.options.store.exclusively(entry.name, signal, () => this.#obtain(entry, signal));
       if (!entry.isWanted || signal.aborted) return;
       this.#take(entry, certificate);
-      entry.nextMs = Math.max(entry.nextMs, this.#clock.now() + successPause(certificate));
+      if (!isEarly(certificate, this.#clock.now())) entry.pausedUntilMs = this.#clock.elapsed() + successPause(certificate);
     } catch (error) {
       if (this.#isStarted) await this.#fail(entry, error as Error, signal.aborted);
     }
@@ -267,29 +288,30 @@ export class Renewal {
     this.#serve(entry, certificate);
     entry.failures = 0;
     entry.error = null;
-    entry.nextMs = renewalTime(certificate, this.#random);
   }
 
   #serve(entry: Entry, certificate: Certificate): void {
     this.options.certificates.replace(entry.certificate, certificate);
     entry.certificate = certificate;
+    entry.renewalMs = renewalTime(certificate, this.#random);
   }
 
   /** An order that was given up counts too: registering and deleting a name in turns must not become a storm of orders. */
   async #fail(entry: Entry, error: IssuerError, isGivenUp: boolean): Promise<void> {
     entry.failures += 1;
     const retryMs = retryPause(entry.failures, error.retryAfterMs ?? null, this.#random);
-    entry.nextMs = this.#clock.now() + retryMs;
+    entry.pausedUntilMs = this.#clock.elapsed() + retryMs;
     if (isGivenUp) return;
     entry.error = error.message;
-    if (error.holdsOthers === true) this.#heldUntilMs = this.#clock.now() + HOLD_MS;
-    if (error.isCounted === true) await this.#keep(entry, error);
+    if (error.holdsOthers === true) this.#heldUntilMs = this.#clock.elapsed() + HOLD_MS;
+    if (error.isCounted === true) await this.#keep(entry, error, retryMs);
     this.options.events.failed(entry.name, error, retryMs);
   }
 
-  async #keep({ name, failures: count, nextMs }: Entry, { message: reason, retryAfterMs, holdsOthers = false }: IssuerError): Promise<void> {
+  async #keep({ name, failures: count }: Entry, { message: reason, retryAfterMs, holdsOthers = false }: IssuerError, retryMs: number): Promise<void> {
     const { store, events, setup = "" } = this.options;
     const atMs = this.#clock.now();
+    const nextMs = atMs + retryMs;
     const failure = { count, atMs, nextMs, askedMs: retryAfterMs == null ? null : Math.min(atMs + retryAfterMs, nextMs), holdsOthers, setup, reason };
     await store.keepFailure(name, failure).catch((error: Error) => {
       events.problem({ path: store.failurePathOf(name), reason: `cannot keep it: ${error.message}` }); // A restart will not wait.
@@ -299,6 +321,7 @@ export class Renewal {
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(ms, callback) {
     const timer = setTimeout(callback, ms).unref();
     return () => clearTimeout(timer);

@@ -11,6 +11,9 @@ type Lifetime = Pick<Certificate, "notBeforeMs" | "notAfterMs">;
 /** Of the last third, so that many certificates of one day are not renewed in one minute. */
 const JITTER = 0.1;
 
+/** Clocks of a CA and ours may differ by as much. */
+const SKEW_MS = 24 * 3_600_000;
+
 /** Three failures within five minutes, five within the hour (Let's Encrypt allows as many), then slowly. */
 const FIRST_PAUSE_MS = 60_000;
 const PAUSE_GROWTH = 3;
@@ -26,9 +29,15 @@ const RESTART_PAUSE_LIMIT_MS = 3_600_000;
 /** A failure before a restart makes the pause after the next one longer: or else a program that is restarted every hour began anew each time. */
 const REMEMBERED_MS = 24 * 3_600_000;
 
-/** Whether more than a third of the lifetime is left. */
-export function isEarly({ notBeforeMs, notAfterMs }: Lifetime, nowMs: number): boolean {
-  return notAfterMs - nowMs > (notAfterMs - notBeforeMs) / 3;
+/** Whether more than a third of the lifetime is left; of one of the future, nothing is. */
+export function isEarly(certificate: Lifetime, nowMs: number): boolean {
+  const { notBeforeMs, notAfterMs } = certificate;
+  return notAfterMs - nowMs > (notAfterMs - notBeforeMs) / 3 && !isOfFuture(certificate, nowMs);
+}
+
+/** Whether it was made by a clock that was far ahead, or ours is far behind. Clients take it as little as one that has ended. */
+export function isOfFuture({ notBeforeMs }: Lifetime, nowMs: number): boolean {
+  return notBeforeMs - nowMs > SKEW_MS;
 }
 
 /** Unix time in ms: when a third of the lifetime is left, or a little later. */
@@ -38,8 +47,8 @@ export function renewalTime({ notBeforeMs, notAfterMs }: Lifetime, random: Rando
 }
 
 /**
- * From a success to the next attempt at the least, ms: where the clocks of the CA and ours differ by much, what is new is due for
- * renewal already, and would be for ever.
+ * From a success to the next attempt, ms, where the clocks of the CA and ours differ by so much that what is new is due for renewal already:
+ * it would be for ever.
  */
 export function successPause({ notBeforeMs, notAfterMs }: Lifetime): number {
   return Math.min((notAfterMs - notBeforeMs) / 3, PAUSE_LIMIT_MS);

@@ -9,13 +9,16 @@ export const DAY_MS = 24 * 3_600_000;
 export const START_MS = Date.parse("2030-01-01T00:00:00Z");
 
 export class FakeClock implements Clock {
+  /** The wall clock, which a test may set. */
   nowMs = START_MS;
+  #elapsedMs = 0;
   readonly #timers = new Set<{ readonly atMs: number; readonly callback: () => void }>();
 
   now = (): number => this.nowMs;
+  elapsed = (): number => this.#elapsedMs;
 
   after(ms: number, callback: () => void): () => void {
-    const timer = { atMs: this.nowMs + ms, callback };
+    const timer = { atMs: this.#elapsedMs + ms, callback };
     this.#timers.add(timer);
     return () => this.#timers.delete(timer);
   }
@@ -26,15 +29,21 @@ export class FakeClock implements Clock {
 
   /** Runs what is due on the way; what that begins needs turns of the event loop of its own. */
   advance(ms: number): void {
-    const endMs = this.nowMs + ms;
+    const endMs = this.#elapsedMs + ms;
     for (;;) {
       const [next] = [...this.#timers].filter(({ atMs }) => atMs <= endMs).sort((a, b) => a.atMs - b.atMs);
       if (next === undefined) break;
       this.#timers.delete(next);
-      this.nowMs = Math.max(this.nowMs, next.atMs);
+      this.#pass(next.atMs);
       next.callback();
     }
-    this.nowMs = endMs;
+    this.#pass(endMs);
+  }
+
+  #pass(toMs: number): void {
+    const ms = Math.max(toMs - this.#elapsedMs, 0);
+    this.#elapsedMs += ms;
+    this.nowMs += ms;
   }
 }
 

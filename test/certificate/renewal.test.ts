@@ -167,6 +167,43 @@ describe("Renewal", () => {
     }
   });
 
+  test("goes on after a pause that began while the clock was a year ahead", async () => {
+    clock.nowMs += 365 * DAY_MS;
+    instead = () => failing({ holdsOthers: true });
+    const renewal = await start([A]);
+    await settled(renewal);
+    clock.nowMs -= 365 * DAY_MS;
+    instead = null;
+    expect(stateOf(renewal, A)?.nextMs).toBe(clock.nowMs + MINUTE_MS);
+    clock.advance(MINUTE_MS);
+    await settled(renewal);
+    expect(served(A)).not.toBeNull();
+  });
+
+  test("renews on time what it got while the clock was a year ahead, and soon what was made by that clock", async () => {
+    const right = await newCertificate([A]);
+    clock.nowMs += 365 * DAY_MS;
+    const renewal = await start([A, B], { issue: async (names) => (asked.push(...names), names[0] === A ? right : authority.issue(names)) });
+    await settled(renewal);
+    clock.nowMs -= 365 * DAY_MS;
+    clock.advance(DAY_MS);
+    await settled(renewal);
+    expect(asked).toEqual([A, B, B]);
+    expect(stateOf(renewal, A)?.nextMs).toBe(right.notAfterMs - (right.notAfterMs - right.notBeforeMs) / 3);
+    clock.advance(60 * DAY_MS);
+    await eventually("the renewal", () => asked.filter((name) => name === A).length, (count) => count === 2);
+  });
+
+  test("renews soon what was made by a clock that was far behind", async () => {
+    clock.nowMs -= 3650 * DAY_MS;
+    const renewal = await start([A]);
+    await settled(renewal);
+    clock.nowMs += 3650 * DAY_MS;
+    clock.advance(3_600_000);
+    await settled(renewal);
+    expect(asked).toEqual([A, A]);
+  });
+
   test("leaves a CA alone for as long as it asks", async () => {
     instead = () => failing({ retryAfterMs: 3 * 3_600_000 });
     const renewal = await start([A]);

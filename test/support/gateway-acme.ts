@@ -266,6 +266,10 @@ export class JumpingClock implements Clock {
     return Date.now() + this.#aheadMs;
   }
 
+  elapsed(): number {
+    return performance.now() + this.#aheadMs;
+  }
+
   after(ms: number, callback: () => void): () => void {
     const cancel = (): void => {
       clearTimeout(timer);
