@@ -2,6 +2,8 @@
 // what fails is tried again later and later, while the old certificate is served on, even past its end. Several processes on
 // one store share what one of them gets.
 //
+// Pauses are between orders: what the store has for a name is served as soon as the name is wanted.
+//
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
 // one name there is a growing pause, whatever is registered and deleted meanwhile. What a CA counts is kept: a program that is
 // restarted again and again asks no more often than once an hour (schedule.ts), or than the CA wants.
@@ -169,11 +171,26 @@ export class Renewal {
     this.#entries.set(name, entry);
     const fault = certificateNameFault(name);
     if (fault !== null) return this.#refuse(entry, new CertificateError(fault));
-    const kept = this.#loaded?.get(name);
-    if (kept !== undefined) this.#take(entry, kept);
+    if (this.#loaded === null) void this.#comeBack(entry);
+    else this.#offer(entry, this.#loaded.get(name) ?? null);
     const failure = this.#failures.get(name);
     this.#failures.delete(name);
     if (known === undefined && failure !== undefined) this.#resume(entry, failure);
+  }
+
+  /** Of a name that was here before, whatever keeps it from an order now: a pause, a CA that is down, orders of others. */
+  async #comeBack(entry: Entry): Promise<void> {
+    const kept = await this.options.store.read(entry.name).catch(() => null); // An order replaces what is broken, and tells.
+    if (!this.#isStarted || !entry.isWanted || entry.certificate !== null) return;
+    this.#offer(entry, kept);
+    this.#look();
+  }
+
+  /** Late ones are served as well, until there is a new one. */
+  #offer(entry: Entry, kept: Certificate | null): void {
+    if (kept === null) return;
+    if (isEarly(kept, this.#clock.now())) this.#take(entry, kept);
+    else this.#serve(entry, kept);
   }
 
   /** Goes on with the pause of an earlier run. */
@@ -268,8 +285,6 @@ export class Renewal {
       return null; // It is replaced.
     });
     if (kept !== null && isEarly(kept, this.#clock.now())) return kept;
-    // Of a name that came back: served while a new one is asked for, and for as long as that fails.
-    if (kept !== null && entry.certificate === null && entry.isWanted) this.#serve(entry, kept);
     const { certPem, keyPem } = await issuer.issue([entry.name], signal);
     const certificate = readCertificate(certPem, keyPem);
     if (!isFor(certificate, entry.name)) throw new CertificateError(`the CA signed for ${certificate.names.join(", ")}`);

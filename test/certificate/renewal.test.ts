@@ -421,6 +421,44 @@ describe("Renewal", () => {
     expect(served(A)).toBe(before);
   });
 
+  test("serves at once what is kept of a name that comes back, in the pause after a failure", async () => {
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = served(A);
+    instead = () => failing();
+    clock.advance(61 * DAY_MS);
+    await eventually("the failure", () => failures.length, (count) => count === 1);
+    renewal.want([]);
+    expect(served(A)).toBeNull();
+    renewal.want([A]);
+    expect(await eventually("the certificate", () => served(A), (found) => found !== null)).toBe(before);
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 1, error: "the CA refuses", nextMs: clock.nowMs + MINUTE_MS });
+    expect(asked).toEqual([A, A]);
+  });
+
+  test("serves at once what is kept of a name that comes back, while the CA hangs for others, and while they hold it back", async () => {
+    const others = ["1", "2", "3", "4", "5"].map((label) => `${label}.example.org`);
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = served(A);
+    const end = Promise.withResolvers<void>();
+    instead = async () => {
+      await end.promise;
+      await failing({ holdsOthers: true });
+    };
+    renewal.want([A, ...others]);
+    await eventually("four orders", () => asked.length, (count) => count === 5);
+    renewal.want(others);
+    renewal.want([A, ...others]);
+    expect(await eventually("the certificate", () => served(A), (found) => found !== null)).toBe(before);
+    end.resolve();
+    await eventually("the failures", () => failures.length, (count) => count === 4);
+    renewal.want(others);
+    renewal.want([A, ...others]);
+    expect(await eventually("the certificate", () => served(A), (found) => found !== null)).toBe(before);
+    expect(asked).not.toContain(others[4]);
+  });
+
   test("asks for nothing where it could not keep it", async () => {
     writeFileSync(join(root, "resolver"), "a file");
     const renewal = await start([A]);
