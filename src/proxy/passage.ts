@@ -50,7 +50,7 @@ function hasLocation(headers: HeaderPairs): boolean {
   return false;
 }
 
-function headersAsSeen({ match, client }: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
+function headersAsSeen({ match, client, request }: Passage, target: Target, headers: HeaderPairs): HeaderPairs {
   const scheme = target.tls === null ? client.scheme : "https";
-  return headers.map(([name, value]) => [name, name === "location" ? clientLocation(match, target.authority, value, scheme) : value]);
+  return headers.map(([name, value]) => [name, name === "location" ? clientLocation(match, request.path, target.authority, value, scheme) : value]);
 }

@@ -24,13 +24,20 @@ function rewritten(match: Match, path: string): string {
 /**
  * A redirect of a service to its own address, which is no business of the client, is turned back into the path that the client knows, as nginx's default
  * `proxy_redirect` does; every other Location stays.
+ * @param path of the client, as matched
  * @param scheme of the client: a service that was told https by X-Forwarded-Proto may say it of its own address
  */
-export function clientLocation(match: Match, authority: string, location: string, scheme: Scheme = "http"): string {
+export function clientLocation(match: Match, path: string, authority: string, location: string, scheme: Scheme = "http"): string {
   const own = [`http://${authority}/`, `${scheme}://${authority}/`].find((start) => location.startsWith(start));
   if (own === undefined) return location;
-  const rewrite = match.route.rewrite;
-  const prefix = rewrite.kind === "strip" ? rewrite.prefix.replace(/\/$/, "") : "";
   // One slash: `//host` would lead the browser to another site.
-  return `${prefix}/${location.slice(own.length).replace(/^[/\\]+/, "")}`;
+  return `${removedPrefix(match, path)}/${location.slice(own.length).replace(/^[/\\]+/, "")}`;
+}
+
+/** What the upstream did not see of the start of the path, without a slash at its end. */
+function removedPrefix({ route: { rewrite }, rest }: Match, path: string): string {
+  if (rewrite.kind === "strip") return rewrite.prefix.replace(/\/$/, "");
+  // A pattern that takes no rest has no path for anything but the root.
+  if (rewrite.kind === "rest" && rest !== null) return path.slice(0, path.length - rest.length).replace(/\/$/, "");
+  return "";
 }

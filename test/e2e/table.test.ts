@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import type { Pod, Seen } from "../support/pod.ts";
-import { ask, Cluster, head } from "../support/http.ts";
+import { ask, Cluster, head, ok } from "../support/http.ts";
 
 let cluster: Cluster;
 beforeAll(async () => { cluster = await Cluster.start({ env: { NODE_NAME: "node-7" } }); });
@@ -163,6 +163,15 @@ describe("/container", () => {
       expect(only(cluster.pod).headers["host"]).toEqual(["desk.example"]);
       expect(only(cluster.pod).head).not.toContain(token);
     });
+
+  test.each(["", "/", "/a/b"])("a redirect of the service to its own address stays below /<token>/<port>, from %p, and the token stays out of the log", async (rest) => {
+    const token = cluster.router.token();
+    const port = cluster.pod.port("sound_service_tcp_port");
+    cluster.pod.answer((_seen, connection) => connection.write(ok("", [`Location: http://127.0.1.1:${port}/login?next=/`], "302 Found")));
+    expect((await ask(cluster.port, head("GET", `/container/${token}/${port}${rest}`))).one("location")).toBe(`/container/${token}/${port}/login?next=/`);
+    expect(cluster.router.lines.at(-1)).toMatchObject({ status: 302 });
+    expect(cluster.router.log.text).not.toContain(token);
+  });
 
   test("/<port> takes the token from headers and goes to /", async () => {
     for (const [, line] of HEADER_SOURCES) {

@@ -32,22 +32,30 @@ describe("path and query as they go upstream", () => {
 
 describe("a redirect of a service to itself", () => {
   test("leads to the path that the client knows", () => {
-    expect(clientLocation(match(STRIP), "console", "http://console/login?x")).toBe("/console/login?x");
-    expect(clientLocation(match({ kind: "unchanged" }), "website:81", "http://website:81/a")).toBe("/a");
+    expect(clientLocation(match(STRIP), "/console/x", "console", "http://console/login?x")).toBe("/console/login?x");
+    expect(clientLocation(match({ kind: "unchanged" }), "/x", "website:81", "http://website:81/a")).toBe("/a");
+  });
+
+  test.each([
+    ["/container/t/80/", "", "/container/t/80/login?x"], ["/container/t/80", "", "/container/t/80/login?x"], ["/container/t/80/a/80", "a/80", "/container/t/80/login?x"],
+    ["/container/t/80//x", "/x", "/container/t/80/login?x"], ["/x", "x", "/login?x"], ["/container/80", null, "/login?x"],
+  ])("leads below what the pattern of %p took before its rest %p: %p", (path, rest, location) => {
+    expect(clientLocation(match({ kind: "rest" }, rest), path, "127.0.1.1:80", "http://127.0.1.1:80/login?x")).toBe(location);
   });
 
   test("leads there also when the service was told https, and says so", () => {
-    expect(clientLocation(match(STRIP), "console", "https://console/login", "https")).toBe("/console/login");
-    expect(clientLocation(match(STRIP), "console", "http://console/login", "https")).toBe("/console/login");
-    expect(clientLocation(match(STRIP), "console", "https://console.evil/", "https")).toBe("https://console.evil/");
+    expect(clientLocation(match(STRIP), "/console/x", "console", "https://console/login", "https")).toBe("/console/login");
+    expect(clientLocation(match(STRIP), "/console/x", "console", "http://console/login", "https")).toBe("/console/login");
+    expect(clientLocation(match(STRIP), "/console/x", "console", "https://console.evil/", "https")).toBe("https://console.evil/");
   });
 
   test.each(["http://website//evil.example/", "http://website/\\\\evil.example/", "http://website///evil.example/"])("never leads to another site: %p", (location) => {
-    expect(clientLocation(match({ kind: "unchanged" }), "website", location)).toBe("/evil.example/");
+    expect(clientLocation(match({ kind: "unchanged" }), "/x", "website", location)).toBe("/evil.example/");
+    expect(clientLocation(match({ kind: "rest" }, "x"), "/x", "website", location)).toBe("/evil.example/");
   });
 
   test.each(["https://console/login", "http://console.evil/", "http://consoles/", "http://other/", "/relative",
     "//console/"])("is not taken for one: %p", (location) => {
-    expect(clientLocation(match(STRIP), "console", location)).toBe(location);
+    expect(clientLocation(match(STRIP), "/console/x", "console", location)).toBe(location);
   });
 });
