@@ -23,7 +23,9 @@ export type AccessEntry = {
   readonly tokenHash: string | null;
   /** What the cache says of it (RFC 9211), our name included; null when it was not asked. */
   readonly cacheStatus: string | null;
-  /** Why a request was refused or failed; null when it was not. */
+  /** Of a WebSocket's end (RFC 6455 section 7.4.1), as the client got or gave it; null for everything else. */
+  readonly closeCode: number | null;
+  /** Why a request was refused or failed, or we ended a session; null when it was not. */
   readonly reason: string | null;
 };
 
@@ -52,7 +54,7 @@ export class AccessLog {
     return `{"time":"${this.#time()}","level":"info","message":"access","request_id":"${e.requestId}","client":"${e.client}","method":"${e.method}",`
       + `"path":${quoted(e.path)}${this.#placeOf(e)}${e.status},`
       + `"bytes_in":${e.bytesIn},"bytes_out":${e.bytesOut},"duration_ms":${tenths(e.durationMs)},"upstream_ms":${upstream},"token":${e.tokenHash === null ? "null" : `"${e.tokenHash}"`}`
-      + `${e.cacheStatus === null ? "" : this.#cacheOf(e.cacheStatus)}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
+      + `${e.cacheStatus === null ? "" : this.#cacheOf(e.cacheStatus)}${e.closeCode === null ? "" : `,"close_code":${e.closeCode}`}${e.reason === null ? "" : `,"reason":${JSON.stringify(e.reason)}`}}\n`;
   }
 
   #placeOf({ route, service, target }: AccessEntry): string {
@@ -70,7 +72,7 @@ export class AccessLog {
 
   #pretty(e: AccessEntry): string {
     return `${this.#time()} ${e.status} ${e.method} ${oneLine(e.path)} → ${e.target ?? e.service ?? "-"} ${e.durationMs.toFixed(1)}ms in=${e.bytesIn} out=${e.bytesOut} `
-      + `client=${e.client} route=${e.route ?? "-"} id=${e.requestId}${e.cacheStatus === null ? "" : ` cache=${oneLine(withoutName(e.cacheStatus))}`}${e.reason === null ? "" : ` reason=${oneLine(e.reason)}`}\n`;
+      + `client=${e.client} route=${e.route ?? "-"} id=${e.requestId}${e.cacheStatus === null ? "" : ` cache=${oneLine(withoutName(e.cacheStatus))}`}${e.closeCode === null ? "" : ` close=${e.closeCode}`}${e.reason === null ? "" : ` reason=${oneLine(e.reason)}`}\n`;
   }
 
   /** ISO 8601 with milliseconds; the part up to the second is made once a second. */

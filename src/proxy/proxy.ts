@@ -345,6 +345,7 @@ export class Proxy {
       this.sessions.delete(ended);
       visit.bytesIn = end.bytesIn;
       visit.reason = end.reason;
+      visit.closeCode = end.code;
       visit.finish(101, end.bytesOut);
     }, this.#countMessages(visit));
     this.sessions.add(session);
@@ -391,9 +392,13 @@ export class Proxy {
     visit.reason = reasonOf(error);
     if (error.code === "internal") this.log.error("request failed", { request_id: visit.requestId, reason: visit.reason, stack: stackOf(error) });
     const isGone = thrown instanceof ClientGoneError;
-    if (visit.closingProtocol !== null && !isGone && visit.upgrade(closingFor(error), visit.closingProtocol)) {
-      visit.finish(101, 0);
-      return this.#done(visit, undefined);
+    if (visit.closingProtocol !== null && !isGone) {
+      const closing = closingFor(error);
+      if (visit.upgrade(closing, visit.closingProtocol)) {
+        visit.closeCode = closing.code;
+        visit.finish(101, 0);
+        return this.#done(visit, undefined);
+      }
     }
     if (isGone && this.#isCut) visit.reason = "cut by the shutdown";
     const { response, bytes } = errorResponse(error, visit.accept, visit.requestId, visit.headers.own);

@@ -15,6 +15,7 @@ const COMPRESS_FROM_BYTES = 1024;
 export type SessionEnd = {
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** That the client got or gave; 1005: none was said, 1006: it vanished. */
   readonly code: number;
   /** Why the proxy ended it; null when one of the two sides did. */
   readonly reason: string | null;
@@ -94,10 +95,15 @@ export class Session implements UpstreamEvents, ClientLeg {
 
   clientClosed(code: number, reason: string): void {
     this.#ws = null;
-    // 1006 here: the client vanished. It is never put on the wire; the upstream hears that its peer went away.
-    if (code === 1006) this.#upstream?.sendClose(1001, "");
-    else this.#upstream?.sendClose(code, reason);
-    this.#end(code);
+    if (code !== 1006) {
+      this.#upstream?.sendClose(code, reason);
+      return this.#end(code);
+    }
+    // The client vanished, or Bun refused its frames and says why. 1006 is never put on the wire; the upstream hears that its peer went away.
+    this.#upstream?.sendClose(1001, "");
+    if (reason === "") return this.#end(code);
+    this.#reason ??= `client: ${reason}`;
+    this.#end(refusalCode(reason));
   }
 
   // ---- the upstream's leg
@@ -231,4 +237,10 @@ export class Session implements UpstreamEvents, ClientLeg {
     this.#upstream = null;
     this.onEnd(this, { bytesIn: this.bytesIn, bytesOut: this.bytesOut, code, reason: this.#reason });
   }
+}
+
+/** The code of the close frame that Bun sent to a client whose frames it refused, by its text for it; it does not tell the code itself. */
+function refusalCode(text: string): number {
+  if (/too big message|does not fit/.test(text)) return 1009;
+  return /UTF-8|compressed/.test(text) ? 1007 : 1002;
 }

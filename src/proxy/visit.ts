@@ -41,6 +41,8 @@ export class Visit implements ExchangeWatcher {
   tokenHash: string | null = null;
   bytesIn = 0;
   reason: string | null = null;
+  /** How a session was closed; null: there is none. */
+  closeCode: number | null = null;
   /** What the cache says of it (RFC 9211); null: it was not asked. */
   cacheStatus: string | null = null;
   upstreamMs: number | null = null;
@@ -155,7 +157,7 @@ export class Visit implements ExchangeWatcher {
     this.log.write({
       requestId: this.requestId, client: this.client, method: this.raw.method, path: this.path, route: this.route,
       service: this.service, target: this.target, status, bytesIn: this.bytesIn, bytesOut,
-      durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, cacheStatus: this.cacheStatus, reason: this.reason,
+      durationMs: performance.now() - this.startedMs, upstreamMs: this.upstreamMs, tokenHash: this.tokenHash, cacheStatus: this.cacheStatus, closeCode: this.closeCode, reason: this.reason,
     });
   }
 }

@@ -37,7 +37,7 @@ async function expectClosed(router: ConsoleRouter, target: string, { code, reaso
   expect(client.frames).toEqual([{ opcode: 8, fin: true, rsv: 0, masked: false, data: closeData(code, reason) }]);
   expect(client.rest).toBe("");
   const id = client.header("x-request-id");
-  expect(router.lines.filter((line) => line["request_id"] === id)).toMatchObject([{ status: 101, reason: logged, bytes_in: 0, bytes_out: 0 }]);
+  expect(router.lines.filter((line) => line["request_id"] === id)).toMatchObject([{ status: 101, close_code: code, reason: logged, bytes_in: 0, bytes_out: 0 }]);
   router.expectNoSecretIn(client.head);
   return client;
 }

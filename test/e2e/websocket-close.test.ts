@@ -231,6 +231,19 @@ test("the access line of a session has its bytes, its duration and what ended it
   both.client.sendClose(1000);
   await both.client.until(() => both.client.isClosed);
   const line = router.lines.at(-1);
-  expect(line).toMatchObject({ status: 101, bytes_in: 5, bytes_out: 3, route: "/websockify", service: "vnc" });
+  expect(line).toMatchObject({ status: 101, bytes_in: 5, bytes_out: 3, route: "/websockify", service: "vnc", close_code: 1000 });
   expect(line?.["reason"]).toBeUndefined();
+});
+
+test.each<[string, (both: Bridge) => void, number]>([
+  ["a client that says why it leaves", ({ client }) => client.sendClose(4001, "bye"), 4001],
+  ["a client that does not", ({ client }) => client.sendClose(null), 1005],
+  ["a client that vanishes", ({ client }) => client.cut(), 1006],
+  ["a pod that says why it leaves", ({ pod: end }) => end.send(OP.close, closeData(4002, "bye")), 4002],
+  ["a pod that vanishes", ({ pod: end }) => end.cut(), 1011],
+])("the access line of a session has the code that closed it: %s", async (_who, leave, code) => {
+  const both = await bridge();
+  leave(both);
+  await pod.until(() => router.app.counts.sessions === 0);
+  expect(router.lines.at(-1)).toMatchObject({ status: 101, close_code: code });
 });

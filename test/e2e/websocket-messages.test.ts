@@ -189,6 +189,7 @@ describe("the message limit", () => {
     expect((await both.client.ended())?.code).toBe(1009);
     expect(await podEnd(both)).toBe(1001);
     expect(podMessages(both)).toEqual([]);
+    expect(small.lines.at(-1)).toMatchObject({ status: 101, close_code: 1009, reason: "client: Received too big message" });
   });
 
   test.each<[string, (both: Bridge) => void]>([
@@ -226,6 +227,7 @@ describe("a violation", () => {
     if (closing !== null) expect(closing.code).toBe(code);
     expect(await podEnd(both)).toBe(1001);
     expect(podMessages(both)).toEqual([]);
+    expect(router.lines.at(-1)).toMatchObject({ status: 101, close_code: code, reason: expect.stringMatching(/^client: Received ./) });
   });
 
   const POD: Array<[string, (both: Bridge) => void, number]> = [
@@ -246,5 +248,6 @@ describe("a violation", () => {
     expect(await podEnd(both)).toBe(code);
     expect((await both.client.ended())?.code).toBe(1011);
     expect(both.client.messages.map(({ data }) => data.toString())).toEqual(["good"]);
+    expect(router.lines.at(-1)).toMatchObject({ status: 101, close_code: 1011, reason: expect.any(String) });
   });
 });

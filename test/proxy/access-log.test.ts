@@ -6,7 +6,7 @@ import { MemorySink } from "../support/router.ts";
 const ENTRY: AccessEntry = {
   requestId: "id1", client: "203.0.113.9", method: "GET", path: "/filer/x", route: "/filer", service: "filer",
     target: "10.0.0.1:29783", status: 200,
-  bytesIn: 3, bytesOut: 5, durationMs: 1.26, upstreamMs: 0.74, tokenHash: "0123abcd", cacheStatus: null, reason: null,
+  bytesIn: 3, bytesOut: 5, durationMs: 1.26, upstreamMs: 0.74, tokenHash: "0123abcd", cacheStatus: null, closeCode: null, reason: null,
 };
 
 function write(entry: Partial<AccessEntry>, format: "json" | "pretty" = "json"): string {
@@ -31,6 +31,11 @@ describe("an access line", () => {
     expect(JSON.parse(write({ route: null, service: null, target: null, tokenHash: null, upstreamMs: null,
       reason: "no route" }))).toMatchObject(
       { route: null, service: null, target: null, token: null, upstream_ms: null, reason: "no route" });
+  });
+
+  test("has the code that closed a session", () => {
+    expect(JSON.parse(write({ status: 101, closeCode: 1009, reason: "client: too much" }))).toMatchObject({ status: 101, close_code: 1009, reason: "client: too much" });
+    expect(write({ status: 101, closeCode: 1009 }, "pretty")).toEndWith(" id=id1 close=1009\n");
   });
 
   const EVIL = "/a\r\n\x1b[2J\"\\\u2028{\"level\":\"error\"}";
