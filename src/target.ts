@@ -28,6 +28,9 @@ export type Target = {
   readonly socketPath: string | null;
 };
 
+/** The addresses of one desktop, in the order in which they are tried. */
+export type Targets = readonly [Target, ...Target[]];
+
 /** @param host for the Host header; the address itself unless there is a name */
 export function plainTarget(address: string, port: number, host: string = address): Target {
   const authority = port === 80 ? hostForUrl(host) : `${hostForUrl(host)}:${port}`;

@@ -165,8 +165,9 @@ async function explainTarget(passage: Passage, framing: string | null, identity:
   if (service.kind !== "fixed" && (service.kind !== "target" || identity?.kind !== "desktop")) {
     throw new RouteError("internal", "a service without its kind of token");
   }
-  const target = service.kind === "fixed" ? firstServer(passage, service, say) : await snapshot.targets.target(service, match, identity as DesktopIdentity, { slow: () => {}, startedMs: 0 });
-  say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}`);
+  const [target, ...others] = service.kind === "fixed" ? [firstServer(passage, service, say)] as const
+    : await snapshot.targets.desktop(service, match, identity as DesktopIdentity, { slow: () => {}, startedMs: 0 });
+  say("target", `${target.key}${target.authority === target.key ? "" : ` (${target.authority})`}${others.map(({ key }) => `, else ${key}`).join("")}`);
   sayHead(upstreamHead(passage, target, framing ?? bodyFraming(passage)), found?.token ?? "", say);
   return 0;
 }

@@ -2,7 +2,7 @@
 // held until they are there, for as long as `dialTimeout` says.
 
 import type { Sweeper } from "../lib/deadlines.ts";
-import type { Target } from "../target.ts";
+import type { Target, Targets } from "../target.ts";
 import { Holds, isNotThereYet } from "../upstream/hold.ts";
 import type { HttpPool } from "../upstream/http-pool.ts";
 import type { Waiter } from "./attempts.ts";
@@ -24,9 +24,26 @@ export class Holding {
     return !this.isOff && isNotThereYet(error);
   }
 
-  /** Resolves when the target has a connection for us. @param startedMs when the wait began, `performance.now()` @throws the last failure */
-  untilListening(target: Target, failure: Error, startedMs: number, watcher: Waiter): Promise<unknown> {
-    return this.#holds.hold({ key: target.key, failure, deadlineMs: startedMs + this.timeoutMs, watcher, attempt: () => this.pool.warm(target) });
+  /** Resolves with the first of the targets that has a connection for us. @param startedMs when the wait began, `performance.now()` @throws the last failure */
+  async untilListening(targets: Targets, failure: Error, startedMs: number, watcher: Waiter): Promise<Target> {
+    // Others who wait for the same addresses may call them by another name: the loop says which of them it is, not what it is called.
+    const key = targets.map((target) => target.key).join(" ");
+    const index = await this.#holds.hold({ key, failure, deadlineMs: startedMs + this.timeoutMs, watcher, attempt: () => this.#listening(targets) });
+    return targets[index] as Target;
+  }
+
+  /** Which of them has a connection for us. @throws a failure that is worth another attempt if there is one */
+  async #listening(targets: Targets): Promise<number> {
+    let failure: Error | null = null;
+    for (const [index, target] of targets.entries()) {
+      try {
+        await this.pool.warm(target);
+        return index;
+      } catch (error) {
+        if (failure === null || this.isWorthWaiting(error as Error)) failure = error as Error;
+      }
+    }
+    throw failure as Error;
   }
 
   /** Resolves with the name's addresses when it has some. @param startedMs as above @throws the last failure */

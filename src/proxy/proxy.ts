@@ -10,7 +10,7 @@ import { Batch } from "../lib/batch.ts";
 import type { Log } from "../lib/log.ts";
 import type { Match } from "../router/router.ts";
 import type { BuiltinService, ConsoleService, TargetService } from "../service.ts";
-import type { Target } from "../target.ts";
+import type { Target, Targets } from "../target.ts";
 import { findToken } from "../token/source.ts";
 import { ClientGoneError, type UpstreamResponse } from "../upstream/exchange.ts";
 import { dialWebSocket, HandshakeRefusedError } from "../upstream/websocket.ts";
@@ -195,16 +195,16 @@ export class Proxy {
     if (service.kind === "gateway" && this.gateways !== null) return this.#forward(journey, this.gateways.attempts(service));
     if (service.kind === "console" && identity?.kind === "vm") return this.#console(journey, service, identity);
     if (service.kind !== "target" || identity?.kind !== "desktop") throw new RouteError("internal", "a service without its kind of token");
-    const target = snapshot.targets.target(service, match, identity, visit);
-    return target instanceof Promise ? this.#toDesktopLater(journey, service, target) : this.#toDesktop(journey, service, target);
+    const targets = snapshot.targets.desktop(service, match, identity, visit);
+    return targets instanceof Promise ? this.#toDesktopLater(journey, service, targets) : this.#toDesktop(journey, service, targets);
   }
 
-  #toDesktopLater(journey: Journey, service: TargetService, target: Promise<Target>): Answer {
-    return this.#after(journey.visit, target, (found) => this.#toDesktop(journey, service, found));
+  #toDesktopLater(journey: Journey, service: TargetService, targets: Promise<Targets>): Answer {
+    return this.#after(journey.visit, targets, (found) => this.#toDesktop(journey, service, found));
   }
 
-  #toDesktop(journey: Journey, service: TargetService, target: Target): Answer {
-    return this.#forward(journey, journey.snapshot.services.desktop(service, target, journey.visit.startedMs));
+  #toDesktop(journey: Journey, service: TargetService, targets: Targets): Answer {
+    return this.#forward(journey, journey.snapshot.services.desktop(service, targets, journey.visit.startedMs));
   }
 
   #console(journey: Journey, service: ConsoleService, identity: VmIdentity): Answer {

@@ -7,7 +7,7 @@ import type { Sweeper } from "../lib/deadlines.ts";
 import type { Log } from "../lib/log.ts";
 import type { Route } from "../route.ts";
 import type { FixedService, TargetService } from "../service.ts";
-import type { Target } from "../target.ts";
+import type { Targets } from "../target.ts";
 import type { NameResolver } from "../upstream/dns.ts";
 import { type Attempts, OneTarget } from "./attempts.ts";
 import { DesktopAttempts } from "./desktop-attempts.ts";
@@ -84,13 +84,16 @@ export class Services {
   }
 
   /** @param startedMs of the request, `performance.now()` */
-  desktop(service: TargetService, target: Target, startedMs: number): Attempts {
-    if (service.limits.maxConnections === 0) return this.parts.holding.isOff ? new OneTarget(target) : new DesktopAttempts(target, this.parts.holding, startedMs, null, null);
+  desktop(service: TargetService, targets: Targets, startedMs: number): Attempts {
+    if (service.limits.maxConnections === 0) {
+      return this.parts.holding.isOff && targets.length === 1 ? new OneTarget(targets[0]) : new DesktopAttempts(targets, this.parts.holding, startedMs, null, null);
+    }
     const { maxConnections, queue, queueTimeoutMs } = service.limits;
-    const key = `${service.name} ${target.key} ${maxConnections}/${queue}/${queueTimeoutMs}`;
+    // By what the desktop is called: a name server gives the same addresses in any order.
+    const key = `${service.name} ${targets[0].authority} ${maxConnections}/${queue}/${queueTimeoutMs}`;
     const gate = this.#gates.get(key) ?? new Gate(service.limits, this.parts.sweeper);
     this.#gates.set(key, gate);
-    return new DesktopAttempts(target, this.parts.holding, startedMs, gate, () => {
+    return new DesktopAttempts(targets, this.parts.holding, startedMs, gate, () => {
       if (gate.inside === 0 && gate.waiting === 0 && this.#gates.get(key) === gate) this.#gates.delete(key);
     });
   }

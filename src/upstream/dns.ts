@@ -2,6 +2,7 @@
 // bounds, one query for any number of waiters. Without a server the system's resolver is asked. The answer is a list of
 // addresses that the caller checks and dials: nothing resolves the name a second time.
 
+import type { RecordWithTtl } from "node:dns";
 import { lookup, Resolver } from "node:dns/promises";
 import { TtlCache } from "../lib/ttl-cache.ts";
 
@@ -11,6 +12,8 @@ const TTL_MIN_MS = 1_000;
 const TTL_FAILURE_MS = 1_000;
 /** UDP loses packets: what was not answered by then is asked again, until the time for the whole is over. */
 const ASK_AGAIN_MS = 1_000;
+/** How much longer than A may AAAA take, which adds addresses to those that there are (RFC 8305 section 3 waits 50 ms). */
+const AAAA_LATER_MS = 250;
 /** The system's resolver does not say how long its answer is good. */
 const SYSTEM_TTL_S = 5;
 const NAMES = 10_000;
@@ -41,7 +44,7 @@ export class NameResolver {
     if (settings.nameservers !== null) this.#resolver?.setServers([...settings.nameservers]);
   }
 
-  /** The addresses of `name`, at least one. @throws NameError */
+  /** The addresses of `name`, at least one, of both kinds; the same list for as long as it is good. @throws NameError */
   resolve(name: string): readonly string[] | Promise<readonly string[]> {
     const cached = this.#cache.get(name);
     if (cached instanceof NameError) throw cached;
@@ -60,7 +63,7 @@ export class NameResolver {
 
   async #resolve(name: string): Promise<readonly string[]> {
     try {
-      const answer = await this.#ask(name);
+      const answer = await this.#ask(name, "both");
       this.#cache.set(name, answer.addresses, this.now() + answer.ttlMs, name.length + answer.addresses.length * 40);
       return answer.addresses;
     } catch (thrown) {
@@ -71,13 +74,14 @@ export class NameResolver {
   }
 
   /**
-   * Asked now, whatever is cached: all addresses, and for how long they are good. What the server does not know may be a name of
-   * this machine or of its search domains (`website` in Kubernetes), which only the system's resolver knows.
+   * Asked now, whatever is cached: all addresses of one kind, because a server that has both is one server, and for how long they are
+   * good. What the server does not know may be a name of this machine or of its search domains (`website` in Kubernetes), which only the
+   * system's resolver knows.
    * @throws NameError
    */
   async askAnywhere(name: string): Promise<Answer> {
     try {
-      return await this.#ask(name).catch((error: unknown) => {
+      return await this.#ask(name, "one").catch((error: unknown) => {
         if (this.#resolver === null || isTimeout(error)) throw error;
         return this.#askSystem(name);
       });
@@ -86,16 +90,24 @@ export class NameResolver {
     }
   }
 
-  async #ask(name: string): Promise<Answer> {
+  /** @param kinds "one": IPv6 only of what has no IPv4 */
+  async #ask(name: string, kinds: "both" | "one"): Promise<Answer> {
     if (this.#resolver === null) return this.#askSystem(name);
     const resolver = this.#resolver;
     const deadlineMs = performance.now() + this.settings.timeoutMs;
     // Bun says ENOTFOUND also for a name that has addresses of the other kind only.
-    const four = await askAgain(() => resolver.resolve4(name, { ttl: true }), deadlineMs).catch((error: NodeJS.ErrnoException) => {
+    const asked = askAgain(() => resolver.resolve4(name, { ttl: true }), deadlineMs).catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENODATA" || error.code === "ENOTFOUND") return [];
       throw error;
     });
-    return answerOf(four.length > 0 ? four : await askAgain(() => resolver.resolve6(name, { ttl: true }), deadlineMs), name);
+    const askSix = (): Promise<RecordWithTtl[]> => askAgain(() => resolver.resolve6(name, { ttl: true }), deadlineMs);
+    const six = kinds === "both" ? askSix() : null;
+    // Nobody may ask any more what became of it.
+    six?.catch(() => {});
+    const four = await asked;
+    if (four.length === 0) return answerOf(await (six ?? askSix()), name);
+    // No IPv6, and nobody who says anything about it, keeps nobody from IPv4.
+    return answerOf(six === null ? four : [...four, ...await withDeadline(six, AAAA_LATER_MS, name).catch(() => [])], name);
   }
 
   async #askSystem(name: string): Promise<Answer> {

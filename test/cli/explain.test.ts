@@ -7,6 +7,7 @@ import { rootCertificates } from "node:tls";
 import { parseArgs, UsageError } from "../../src/cli/args.ts";
 import { command } from "../../src/cli/explain.ts";
 import { generateKeys, mintDesktopToken, mintVmToken } from "../../src/token/mint.ts";
+import { DnsServer } from "../registry/dns-server.ts";
 
 const keys = generateKeys(2048);
 let directory: string;
@@ -23,9 +24,13 @@ function token(host: string, ttlS = 300): string {
   return mintDesktopToken({ host, signingPrivateKey: keys.signingPrivateKey, payloadPublicKey: keys.payloadPublicKey, ttlS });
 }
 
-async function explain(...argv: string[]): Promise<{ exitCode: number; text: string }> {
+function explain(...argv: string[]): Promise<{ exitCode: number; text: string }> {
+  return explainIn({}, ...argv);
+}
+
+async function explainIn(variables: Record<string, string>, ...argv: string[]): Promise<{ exitCode: number; text: string }> {
   let text = "";
-  const env = { JWT_DESKTOP_SIGNING_PUBLIC_KEY: join(directory, "signing.pem"), JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: join(directory, "payload.pem") };
+  const env = { ...variables, JWT_DESKTOP_SIGNING_PUBLIC_KEY: join(directory, "signing.pem"), JWT_DESKTOP_PAYLOAD_PRIVATE_KEY: join(directory, "payload.pem") };
   const exitCode = await command.run(parseArgs(argv, command.spec), { stdout: (part) => { text += part; }, stderr: () => {}, env });
   return { exitCode, text };
 }
@@ -82,6 +87,14 @@ describe("explain", () => {
   test("lifts the guard where it is told to", async () => {
     const { exitCode, text } = await explain("/filer", "--token", token("127.0.1.9"), "--allow-targets", "127.0.1.0/24");
     expect(text).toContain("target    127.0.1.9:29783");
+    expect(exitCode).toBe(0);
+  });
+
+  test("names all addresses of a desktop, in the order in which they are tried", async () => {
+    const dns = await DnsServer.start({ "two.pod": [{ type: "A", data: "10.1.2.3" }, { type: "A", data: "10.1.2.4" }, { type: "AAAA", data: "fd00::5" }] });
+    const { exitCode, text } = await explainIn({ NAMESERVER_RESOLVER: dns.address }, "/filer", "--token", token("two.pod"));
+    dns.stop();
+    expect(text).toContain("target    10.1.2.3:29783 (two.pod:29783), else 10.1.2.4:29783, else [fd00::5]:29783\n");
     expect(exitCode).toBe(0);
   });
 
