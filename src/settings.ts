@@ -27,11 +27,14 @@ export type DesktopTokenSettings = {
 
 export type HmacAlgorithm = "HS256" | "HS384" | "HS512";
 
+/** RFC 7518 section 3.2: as long as the digest of HS256; below it only with `allowWeakSecret`. */
+export const STRONG_SECRET_BYTES = 32;
+
 export type VmTokenSettings = {
   /** The shared key itself, or the file that holds it. */
   readonly secret: { readonly kind: "text"; readonly text: string } | { readonly kind: "file"; readonly path: string };
   readonly algorithms: readonly HmacAlgorithm[];
-  /** A key below 32 bytes is accepted, with a warning. */
+  /** A key below that is accepted, with a warning. */
   readonly allowWeakSecret: boolean;
 };
 

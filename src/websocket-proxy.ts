@@ -11,8 +11,8 @@ import { isHost } from "./config/values.ts";
 import { hostForUrl } from "./lib/address.ts";
 import { warningsOnStderr } from "./lib/log.ts";
 import { Thread } from "./lib/thread.ts";
-import type { Settings } from "./settings.ts";
-import { STRONG_SECRET_BYTES } from "./token/secret.ts";
+import { type Settings, STRONG_SECRET_BYTES } from "./settings.ts";
+
 
 /** What answers under way get, and clients to answer the close frame, ms. */
 const DRAIN_MS = 1000;

@@ -5,9 +5,10 @@ import { parseHost } from "../lib/host.ts";
 import { parseDuration } from "../lib/duration.ts";
 import { isLabelName, isSubdomainName } from "../lib/kubernetes-name.ts";
 import { suggestion } from "../lib/suggest.ts";
+import { STRONG_SECRET_BYTES } from "../settings.ts";
 import { loadKey, rsaBits, STRONG_RSA_BITS } from "../token/keys.ts";
 import { mintDesktopToken, mintVmToken } from "../token/mint.ts";
-import { loadSecret, STRONG_SECRET_BYTES } from "../token/secret.ts";
+import { loadSecret } from "../token/secret.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 

@@ -4,6 +4,7 @@
 import { isIP } from "node:net";
 import { isLoopbackHost } from "../lib/address.ts";
 import { excerpt } from "../lib/excerpt.ts";
+import { suggestion } from "../lib/suggest.ts";
 import type { IdentityKind } from "../identity.ts";
 import type { Route } from "../route.ts";
 import type { DesktopTokenSettings, DnsSettings, ListenAddress, Settings, TlsSettings, VmTokenSettings } from "../settings.ts";
@@ -102,10 +103,8 @@ function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSetti
     if (options.httpsListen !== undefined) pass.mistake(null, "--https: there is nothing to serve over TLS (the configuration has no \"tls\")");
     return null;
   }
+  checkTls(file, tls, pass);
   const { acme } = tls;
-  if (tls.names.length > 0 && acme === undefined && tls.localAuthority === undefined) {
-    pass.mistake(pass.placeOf(tls, "names"), "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there");
-  }
   const storage = acme?.storage ?? (gateway === undefined ? STORAGE : `${gateway.root}/acme`);
   return {
     https: fromFlag("--https", options.httpsListen, parseListenAddress, pass) ?? entrypoints.https,
@@ -113,6 +112,23 @@ function buildTls(file: ConfigFile, options: ParseOptions, pass: Pass): TlsSetti
     acme: acme === undefined ? null : { directoryUrl: acme.directory, email: acme.email ?? null, caFile: acme.caFile ?? null, keyType: acme.keyType, storage },
     localAuthority: tls.localAuthority ?? null, redirect: tls.redirect, hstsS: Math.floor(tls.hsts / 1000),
   };
+}
+
+/** What can be known from the file alone. */
+function checkTls(file: ConfigFile, tls: NonNullable<ConfigFile["tls"]>, pass: Pass): void {
+  const { names, acme, localAuthority, default: name } = tls;
+  const has = (key: keyof typeof tls): boolean => pass.placeOf(tls, key) !== null;
+  if (names.length > 0 && !has("acme") && !has("localAuthority")) {
+    pass.mistake(pass.placeOf(tls, "names"), "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there");
+  }
+  if (acme !== undefined && localAuthority !== undefined) {
+    pass.mistake(pass.placeOf(tls, "acme"), "certificates come from \"acme\" or from \"localAuthority\": remove one of them");
+  }
+  // What certificates in files are for is not known here, nor what is registered later.
+  // What has been reported as wrong may be what was meant.
+  if (file.gateway !== undefined || tls.certificates.length > 0 || pass.source.mistakes.length > 0) return;
+  if (names.length === 0) pass.mistake(pass.placeOf(file, "tls"), "there is nothing to serve over TLS: \"tls\" has neither \"certificates\" nor \"names\", and there is no \"gateway\"");
+  else if (name !== undefined && !names.includes(name)) pass.mistake(pass.placeOf(tls, "default"), `no certificate is for "${name}": it is none of "names"${suggestion(name, names)}`);
 }
 
 const NO_TLS: NonNullable<ConfigFile["tls"]> = { certificates: [], names: [], default: undefined, acme: undefined, localAuthority: undefined, redirect: true, hsts: 0 };

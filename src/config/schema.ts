@@ -2,12 +2,13 @@
 // from it, and a test holds docs/CONFIGURATION.md against it. Defaults are those of the shipped file (a test holds
 // them together).
 
+import { STRONG_SECRET_BYTES } from "../settings.ts";
 import {
   boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, pathTo, type ReadBy, required,
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
-  allowedTarget, apiPath, apiUrl, brokerUrl, certificateName, cidr, cookieName, dnsName, duration, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, listenAddress, nameservers, origin, policy, port, rate,
+  allowedTarget, apiPath, apiUrl, brokerUrl, certificateName, cidr, cookieName, dnsName, duration, emailAddress, HEADER_NAME, headerValue, host, httpsUrl, ipAddress, isLongEnough, listenAddress, nameservers, origin, policy, port, rate,
   requestPath, routePath, secret, serverUrl, size, statusRange, targetPort, tokenSource, upstreamPath,
 } from "./values.ts";
 
@@ -47,7 +48,7 @@ const DIRECTORY = text({ expects: "a directory", minLength: 1 });
 
 const acme = object({
   directory: withDefault(httpsUrl, "https://acme-v02.api.letsencrypt.org/directory", "directory URL of the certificate authority (RFC 8555)"),
-  email: optional(text({ expects: "an e-mail address", minLength: 1 }), "where the authority may write to"),
+  email: optional(emailAddress, "the e-mail address that the authority may write to"),
   caFile: optional(FILE, "PEM file with the root that the authority's own server is trusted by; default: the well-known ones"),
   keyType: withDefault(oneOf(["ecdsa-p256", "rsa-2048"]), "ecdsa-p256", "kind of the certificates' keys"),
   storage: optional(DIRECTORY, "directory of accounts, keys and certificates; default: acme below gateway's root, else /var/lib/route-gateway/acme"),
@@ -106,12 +107,24 @@ const desktopToken = object({
   cache: withDefault(tokenCache, {}, "the cache of resolved tokens"),
 });
 
-const vmToken = object({
+const vmTokenFields = object({
   secret: optional(secret(), "the key that tokens are signed with, shared with whoever makes them; rather a variable than the key itself"),
   secretFile: optional(text({ expects: "a file name", minLength: 1 }), "the file that holds it; followed while it is rotated"),
   algorithms: withDefault(list(oneOf(HMAC_ALGORITHMS), { minItems: 1 }), ["HS256"], "signature algorithms that are accepted"),
   allowWeakSecret: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_SECRET:-false}", "accept a secret below 32 bytes, with a warning"),
 });
+
+/** How short a secret may be, its neighbour decides. */
+const vmToken: typeof vmTokenFields = {
+  ...vmTokenFields,
+  read: (value, pass) => {
+    const read = vmTokenFields.read(value, pass);
+    const secret = value.kind === "map" ? value.entries.find(({ key }) => key === "secret")?.value : undefined;
+    if (read?.secret === undefined || read.allowWeakSecret || secret?.kind !== "scalar") return read;
+    isLongEnough(secret, STRONG_SECRET_BYTES, pass, " (to accept it, set allowWeakSecret: true in token.vm, or ROUTE_ALLOW_WEAK_SECRET=true)");
+    return read;
+  },
+};
 
 const token = object({
   desktop: optional(desktopToken, "the desktop token; needed when a route asks for one"),

@@ -10,7 +10,8 @@ import { parseSize } from "../lib/size.ts";
 import { suggestion } from "../lib/suggest.ts";
 import type { TokenSource } from "../route.ts";
 import type { BalancePolicy, ServerAddress } from "../service.ts";
-import { integer, type JsonSchema, Refusal, type Shape, word } from "./shape.ts";
+import { integer, type JsonSchema, type Pass, Refusal, type Shape, word } from "./shape.ts";
+import type { ScalarValue } from "./source.ts";
 
 const MOST_PORT = 65535;
 
@@ -250,13 +251,18 @@ export function secret(leastBytes = 1): Shape<string> {
         pass.mistake(value.offset, variable === undefined ? wanted : `environment variable ${variable} is set but empty`);
         return undefined;
       }
-      const bytes = Buffer.byteLength(value.value);
-      // A variable that is not set stands there as written, and has been reported where that is a mistake.
-      if (value.problem !== undefined || bytes >= leastBytes) return value.value;
-      pass.mistake(value.offset, `${variable === undefined ? "" : `environment variable ${variable}: `}expected a secret of ${leastBytes} bytes or more, found one of ${bytes}`);
-      return undefined;
+      return isLongEnough(value, leastBytes, pass) ? value.value : undefined;
     },
   };
+}
+
+/** Reports one that is not. @param remedy what else could be done about it */
+export function isLongEnough({ value, problem, offset, variables: [variable] = [] }: ScalarValue, leastBytes: number, pass: Pass, remedy = ""): boolean {
+  const bytes = Buffer.byteLength(String(value));
+  // A variable that is not set stands there as written, and has been reported where that is a mistake.
+  if (problem !== undefined || bytes >= leastBytes) return true;
+  pass.mistake(offset, `${variable === undefined ? "" : `environment variable ${variable}: `}expected a secret of ${leastBytes} bytes or more, found one of ${bytes}${remedy}`);
+  return false;
 }
 
 export const ipAddress: Shape<string> = word("an IP address", { type: "string" }, (text) => {
@@ -283,6 +289,14 @@ export const certificateName: Shape<string> = word(dnsName.expects, { type: "str
   if (fault !== null) throw new Refusal(fault);
   return name;
 });
+
+/** One, as RFC 8555 section 7.3 puts it into a mailto URL: what stands around it is not for us to judge. */
+export const emailAddress: Shape<string> = word("an e-mail address such as admin@example.org", { type: "string", pattern: "^[^@\\s]+@[^@\\s]+$" }, (text) => {
+  const bare = text.replace(/^mailto:/i, "");
+  if (!/^[^@\s,;?:]+@[^@\s,;?]+$/.test(bare)) throw new Refusal(`expected an e-mail address such as admin@example.org, found "${excerpt(text)}"`);
+  if (bare !== text) throw new Refusal(`expected an e-mail address, found "${excerpt(text)}" (did you mean "${bare}"?)`);
+  return text;
+}, (text) => text);
 
 export const httpsUrl: Shape<string> = word("an https URL", { type: "string", pattern: "^https://" }, (text) => {
   if (!/^https:\/\/[^\s@]+$/i.test(text) || URL.parse(text) === null) throw new Refusal(`expected an https URL such as https://ca.example/directory, found "${excerpt(text)}"`);

@@ -2,8 +2,9 @@
 
 import { networkInterfaces } from "node:os";
 import type { Backend } from "../gateway.ts";
+import { canonicalAddress } from "../lib/address.ts";
 import type { ListenAddress } from "../settings.ts";
-import { canonicalAddress, isConnectable, isLoopback } from "./address.ts";
+import { isConnectable, isLoopback } from "./address.ts";
 
 /** @param listeners as they are bound, with the ports that the kernel chose */
 export function isOwnListener({ address, port }: Backend, listeners: readonly ListenAddress[]): boolean {

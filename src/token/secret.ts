@@ -7,11 +7,9 @@ import { createSecretKey, type KeyObject } from "node:crypto";
 import { fileFault } from "../lib/file-fault.ts";
 import { watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
-import type { VmTokenSettings } from "../settings.ts";
+import { STRONG_SECRET_BYTES, type VmTokenSettings } from "../settings.ts";
 import { KEY_REFUSED, KeyError, type KeyStoreEvents } from "./keys.ts";
 
-/** RFC 7518 section 3.2: as long as the digest of HS256; below it only with `allowWeakSecret`. */
-export const STRONG_SECRET_BYTES = 32;
 const FILE_LIMIT_BYTES = 4096;
 
 export type SecretSettings = Pick<VmTokenSettings, "secret" | "allowWeakSecret">;

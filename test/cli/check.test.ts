@@ -72,7 +72,7 @@ describe("check", () => {
   test("takes a variable that is not set for a mistake, unless told otherwise", async () => {
     expect(await run(check, [SHIPPED])).toMatchObject({ code: 1, stderr: expect.stringContaining("JWT_DESKTOP_SIGNING_PUBLIC_KEY is not set") });
     expect(await run(check, ["--allow-unset", SHIPPED])).toMatchObject({ code: 0, stderr: "" });
-    expect(await run(check, [SHIPPED_CONSOLES], { SECRET_KEY: "x" })).toMatchObject({ code: 1, stderr: `${SHIPPED_CONSOLES}:20:17: environment variable WS_REMOTE_URL is not set\n` });
+    expect(await run(check, [SHIPPED_CONSOLES], { SECRET_KEY: "x".repeat(32) })).toMatchObject({ code: 1, stderr: `${SHIPPED_CONSOLES}:20:17: environment variable WS_REMOTE_URL is not set\n` });
     expect(await run(check, ["--allow-unset", SHIPPED_CONSOLES])).toMatchObject({ code: 0, stderr: "" });
   });
 

@@ -125,7 +125,7 @@ describe("route-gateway consoles does not start", () => {
   test("with a short secret, and says how it could", async () => {
     const { code, stdout, stderr } = await outcome({ ...LOCAL, SECRET_KEY: "hunter2" });
     expect([code, stdout]).toEqual([1, ""]);
-    expect(stderr).toBe("route-gateway: cannot load console token secret: it has 7 bytes, expected 32 or more "
+    expect(stderr).toBe("environment variable SECRET_KEY: expected a secret of 32 bytes or more, found one of 7 "
       + "(to accept it, set allowWeakSecret: true in token.vm, or ROUTE_ALLOW_WEAK_SECRET=true)\n");
   });
 

@@ -114,7 +114,6 @@ describe("a flag that is wrong", () => {
     ["--admin", ["--admin", "127.0.0.1"], "--admin: expected an address to listen on"],
     ["--dns", ["--dns", "53", "--domain", DOMAIN], "--dns: expected an address to listen on"],
     ["--log-format", ["--log-format", "xml"], '--log-format is json or pretty, not "xml"'],
-    ["--acme-email", ["--acme-email", "ops"], '--acme-email: not an e-mail address: "ops"'],
     ["--acme-email beside --tls-local", ["--tls-local", "--acme-email", "a@example.org"], "--acme-email is for certificates by ACME, and --tls-local asks for none"],
     ["--dns beside --tls-local", ["--tls-local", "--domain", DOMAIN, "--dns", ":53"], "--dns is for certificates by ACME, and --tls-local asks for none"],
     ["--dns without --domain", ["--dns", ":53"], "--dns is for the certificate of --domain, which is not given"],
@@ -127,6 +126,7 @@ describe("a flag that is wrong", () => {
     ["--public-address", ["--public-address", "192.0.2.1", "--public-address", "gw.example"], '--public-address: expected an IP address, found "gw.example"\n'],
     ["--nameserver", ["--nameserver", "dns.example:0"], "--nameserver: expected a nameserver such as "],
     ["--acme-directory", ["--acme-directory", "http://ca.example"], '--acme-directory: expected an https URL such as https://ca.example/directory, found "http://ca.example"\n'],
+    ["--acme-email", ["--acme-email", "ops"], '--acme-email: expected an e-mail address such as admin@example.org, found "ops"\n'],
     ["--root that is empty", ["--root", ""], '--root: expected a directory, found ""\n'],
     ["--admin elsewhere without a token", ["--admin", "0.0.0.0:0"], "--admin: an address that is not loopback needs a token: --admin-token FILE\n"],
   ])("is wrong usage, exit code 2: %s", async (_what, flags, message) => {

@@ -45,7 +45,7 @@ describe("routes", () => {
   });
 
   test("prints no secret with --json", async () => {
-    const { stdout } = await run(routes, ["--config", file, "--json"], { CONSOLE_SECRET: "hunter2-hunter2" });
+    const { stdout } = await run(routes, ["--config", file, "--json"], { CONSOLE_SECRET: "hunter2-".repeat(4) });
     expect(JSON.parse(stdout)).toHaveLength(3);
     expect(stdout).not.toContain("hunter2");
   });
@@ -65,6 +65,14 @@ describe("check", () => {
   test("asks for the secret's variable, unless it is told that it is not set there", async () => {
     expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `${file}:1:25: environment variable CONSOLE_SECRET is not set\n` });
     expect(await run(check, ["--allow-unset", file])).toMatchObject({ code: 0, stderr: "" });
-    expect(await run(check, [file], { CONSOLE_SECRET: "x" })).toMatchObject({ code: 0, stderr: "" });
+    expect(await run(check, [file], { CONSOLE_SECRET: "x".repeat(32) })).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  test("takes a short secret for a mistake, and does not repeat it", async () => {
+    const remedy = "(to accept it, set allowWeakSecret: true in token.vm, or ROUTE_ALLOW_WEAK_SECRET=true)";
+    expect(await run(check, [file], { CONSOLE_SECRET: "hunter2-hunter2-hun" })).toEqual({
+      code: 1, stdout: "", stderr: `${file}:1:24: environment variable CONSOLE_SECRET: expected a secret of 32 bytes or more, found one of 19 ${remedy}\n`,
+    });
+    expect(await run(check, [file], { CONSOLE_SECRET: "hunter2-hunter2-hun", ROUTE_ALLOW_WEAK_SECRET: "true" })).toMatchObject({ code: 0, stderr: "" });
   });
 });

@@ -6,7 +6,7 @@ import { marked, mistakesOf, notesOf, settingsOf, TABLE } from "./support.ts";
 
 /** A file with consoles beside other services; its one route stands on line 8. */
 function withConsoleRoute(route: string): string {
-  return `token: { vm: { secret: a } }
+  return `token: { vm: { secret: a, allowWeakSecret: true } }
 services:
   website: { url: "http://website" }
   filer: { target: desktop, port: 29783 }
@@ -19,7 +19,7 @@ routes:
 
 /** A file with one console; its service stands on line 2, its route on line 4. */
 function withConsoleService(service: string): string {
-  return `services:\n  s: { ${service} }\nroutes:\n  - { path: "/{token}/{vm}", identity: vm, service: s }\ntoken: { vm: { secret: a } }\n`;
+  return `services:\n  s: { ${service} }\nroutes:\n  - { path: "/{token}/{vm}", identity: vm, service: s }\ntoken: { vm: { secret: a, allowWeakSecret: true } }\n`;
 }
 
 const API_URL = "expected the URL of a Kubernetes API such as wss://10.96.0.1:443 or ws://localhost:8001";
@@ -114,13 +114,13 @@ describe("a mistake in the console token", () => {
     ["token: { vm: { secret: ▸null } }", EXPECTED], ["token: { vm: { secret: \"▸${UNSET}\" } }", "environment variable UNSET is not set"],
     ["token: { vm: { secret: ▸\"${EMPTY}\" } }", "environment variable EMPTY is set but empty"], ["token: { vm: { secret: ▸\"${UNSET:-}\" } }", EXPECTED],
     ["token: { vm: ▸{} }", "\"token.vm\" needs one of \"secret\" and \"secretFile\""],
-    ["token: { vm: ▸{ secret: hidden, secretFile: b } }", "\"token.vm\" needs one of \"secret\" and \"secretFile\", not both"],
+    ["token: { vm: ▸{ secret: hidden, secretFile: b, allowWeakSecret: true } }", "\"token.vm\" needs one of \"secret\" and \"secretFile\", not both"],
     ["token: { vm: { secretFile: ▸\"\" } }", "expected a file name, found \"\""], ["token: { vm: ▸hidden }", "expected a map of keys and values, found \"hidden\""],
     ["token: { vm: { secretFile: a, algorithms: [▸RS256] } }", "expected one of HS256, HS384, HS512, found \"RS256\" (did you mean \"HS256\"?)"],
     ["token: { vm: { secretFile: a, algorithms: [▸none] } }", "expected one of HS256, HS384, HS512, found \"none\""],
     ["token: { vm: { secretFile: a, algorithms: ▸[] } }", "expected a list that is not empty, each entry one of HS256, HS384, HS512, found an empty list"],
     ["token: { vm: { secretFile: a, allowWeakSecret: ▸1 } }", "expected true or false, found the number 1"],
-    ["token: { vm: { ▸secretfile: a, secret: b } }", "unknown key \"secretfile\" (did you mean \"secretFile\"?)"],
+    ["token: { vm: { ▸secretfile: a, secret: b, allowWeakSecret: true } }", "unknown key \"secretfile\" (did you mean \"secretFile\"?)"],
   ])("%s is reported with its place, and no secret is repeated", (token, mistake) => {
     const { text: whole, place } = marked(text(`${token}\n`));
     const mistakes = mistakesOf(whole, { env: { EMPTY: "" } });
@@ -139,25 +139,27 @@ describe("a mistake in the console token", () => {
   });
 });
 
+const STRONG = "strong-secret-of-32-bytes-and-no";
+
 describe("the settings of consoles", () => {
   const tokenOf = (token: string, options: Parameters<typeof settingsOf>[1] = {}) => {
     return settingsOf(`${withConsoleService("kubernetes: \"wss://a\"").split("token: { vm")[0]}token: { vm: ${token} }\n`, options).vmToken;
   };
 
   test("have the secret as it is, or its file", () => {
-    expect(tokenOf("{ secret: s }")).toEqual({ secret: { kind: "text", text: "s" }, algorithms: ["HS256"], allowWeakSecret: false });
+    expect(tokenOf(`{ secret: ${STRONG} }`)).toEqual({ secret: { kind: "text", text: STRONG }, algorithms: ["HS256"], allowWeakSecret: false });
     expect(tokenOf("{ secretFile: /k, algorithms: [HS512, HS256], allowWeakSecret: true }")).toEqual({
       secret: { kind: "file", path: "/k" }, algorithms: ["HS512", "HS256"], allowWeakSecret: true,
     });
   });
 
   test.each(["a,b", "true", "12345", "${OTHER}", "$${", "$1 \"quoted\" 'too'", " spaces ", "#no comment", "line\nfeed\n"])("take the secret %j from a variable unchanged", (secret) => {
-    expect(tokenOf("{ secret: \"${S}\" }", { env: { S: secret, OTHER: "x" } })?.secret).toEqual({ kind: "text", text: secret });
+    expect(tokenOf("{ secret: \"${S}\", allowWeakSecret: true }", { env: { S: secret, OTHER: "x" } })?.secret).toEqual({ kind: "text", text: secret });
   });
 
   test("take allowWeakSecret from the environment where the file does not say it", () => {
     expect(tokenOf("{ secret: s }", { env: { ROUTE_ALLOW_WEAK_SECRET: "true" } })?.allowWeakSecret).toBe(true);
-    expect(tokenOf("{ secret: s, allowWeakSecret: false }", { env: { ROUTE_ALLOW_WEAK_SECRET: "true" } })?.allowWeakSecret).toBe(false);
+    expect(tokenOf(`{ secret: ${STRONG}, allowWeakSecret: false }`, { env: { ROUTE_ALLOW_WEAK_SECRET: "true" } })?.allowWeakSecret).toBe(false);
   });
 
   test("can be shown without the secret, as a check in CI does", () => {
@@ -185,7 +187,7 @@ describe("the settings of consoles", () => {
 });
 
 describe("routes that come along with consoles", () => {
-  const base = (routes: string): string => `token: { vm: { secret: a } }
+  const base = (routes: string): string => `token: { vm: { secret: a, allowWeakSecret: true } }
 services:
   website: { url: "http://website" }
   vnc: { kubernetes: "wss://api" }
@@ -248,7 +250,7 @@ ${routes}`;
 });
 
 test("the viewer on a serial console is reported, because noVNC shows screens", () => {
-  const { text, place } = marked(`token: { vm: { secret: a } }
+  const { text, place } = marked(`token: { vm: { secret: a, allowWeakSecret: true } }
 services: { serial: { kubernetes: "wss://api", apiPath: "/{namespace}/{vmi_name}/console" } }
 routes: [{ path: "/{token}/{vm}", identity: vm, service: serial, viewer: ▸true }]
 `);

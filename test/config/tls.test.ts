@@ -8,6 +8,8 @@ import { accepts } from "./json-schema.ts";
 import { marked, mistakesOf, settingsOf, TABLE } from "./support.ts";
 
 const schema = jsonSchema();
+/** What is registered can be served over TLS, whatever else there is. */
+const GATEWAY = `gateway: {}\n${TABLE}`;
 const PAIR = "{ certFile: /c.pem, keyFile: /k.pem }";
 
 /** Both say yes. */
@@ -21,8 +23,8 @@ describe("the section tls", () => {
     expect(settingsOf(`entrypoints: { https: ":8443" }\n${TABLE}`).tls).toBeNull();
   });
 
-  test("is empty: TLS without a certificate, with the defaults", () => {
-    expect(settingsOf(`tls: {}\n${TABLE}`).tls).toEqual({
+  test("is empty: TLS with the defaults, and the certificates of what is registered", () => {
+    expect(settingsOf(`tls: {}\n${GATEWAY}`).tls).toEqual({
       https: { host: "", port: 443 }, files: [], names: [], defaultName: null, acme: null, localAuthority: null, redirect: true, hstsS: 0,
     });
   });
@@ -34,14 +36,13 @@ tls:
   names: [Desk.Example.ORG]
   default: desk.example.org
   acme: { directory: "https://ca.example/directory", email: a@example.org, caFile: /ca.pem, keyType: rsa-2048, storage: /acme }
-  localAuthority: /ca
   redirect: false
   hsts: 365d
 `;
     expectFine(text);
     expect(settingsOf(text + TABLE, { env: { PLACE: "/run" } }).tls).toEqual({
       https: { host: "127.0.0.1", port: 8443 }, names: ["desk.example.org"], defaultName: "desk.example.org", redirect: false, hstsS: 31_536_000,
-      files: [{ certFile: "/c.pem", keyFile: "/k.pem" }, { certFile: "/run/c.pem", keyFile: "/k2.pem" }], localAuthority: "/ca",
+      files: [{ certFile: "/c.pem", keyFile: "/k.pem" }, { certFile: "/run/c.pem", keyFile: "/k2.pem" }], localAuthority: null,
       acme: { directoryUrl: "https://ca.example/directory", email: "a@example.org", caFile: "/ca.pem", keyType: "rsa-2048", storage: "/acme" },
     });
   });
@@ -64,6 +65,7 @@ tls:
     ["an address among the names", "tls: { localAuthority: /ca, names: [▸\"192.0.2.1\"] }\n", "expected a domain name such as desk.example.org, found \"192.0.2.1\""],
     ["a name with an underscore", "tls: { localAuthority: /ca, names: [desk.test, ▸desk_2.test] }\n", "no certificate can ever be had for \"desk_2.test\": names in certificates have no underscore (RFC 5280 section 4.2.1.6)"],
     ["a default that is a port", "tls: { default: ▸443 }\n", "expected a domain name such as desk.example.org, found \"443\""],
+    ["an e-mail address that is none", "tls: { acme: { email: ▸foo } }\n", "expected an e-mail address such as admin@example.org, found \"foo\""],
     ["a directory over plain HTTP", "tls: { acme: { directory: ▸\"http://ca.test/dir\" } }\n", "expected an https URL such as https://ca.example/directory, found \"http://ca.test/dir\""],
     ["a kind of key that is not made", "tls: { acme: { keyType: ▸ed25519 } }\n", "expected one of ecdsa-p256, rsa-2048, found \"ed25519\""],
     ["a redirect in words", "tls: { redirect: ▸permanent }\n", "expected true or false, found \"permanent\""],
@@ -78,6 +80,8 @@ tls:
 
   test.each([
     ["names that nobody makes certificates for", "tls:\n  certificates: []\n  names: ▸[desk.test]\n", "certificates for \"names\" come from \"acme\" or \"localAuthority\": neither is there"],
+    ["two places that certificates come from", "tls: { names: [desk.test], localAuthority: /ca, acme: ▸{} }\n", "certificates come from \"acme\" or from \"localAuthority\": remove one of them"],
+    ["an e-mail address as a URL", "tls: { acme: { email: ▸\"mailto:a@desk.test\" } }\n", "expected an e-mail address, found \"mailto:a@desk.test\" (did you mean \"a@desk.test\"?)"],
     ["an address that is none", "entrypoints: { https: ▸\"desk:70000\" }\ntls: {}\n", "port 70000 is not one from 0 to 65535"],
     ["a port that is none, alone", "entrypoints: { https: ▸\"70000\" }\ntls: {}\n", "expected an address to listen on such as \":80\" or \"127.0.0.1:8080\", found \"70000\""],
     ["HSTS for longer than anybody lives with it", "tls: { hsts: ▸4000d }\n", "expected a duration such as 500ms, 30s or 10m, or 0, found \"4000d\""],
@@ -85,13 +89,32 @@ tls:
     const { text, place } = marked(source);
     expect(mistakesOf(text + TABLE)).toEqual([`${place}: ${message}`]);
   });
+
+  test.each([
+    ["nothing at all", "tls: ▸{}\n"], ["an authority that is never asked", "tls:\n  ▸acme: { email: a@desk.test }\n"],
+    ["an authority of our own that is never asked", "tls: ▸{ localAuthority: /ca }\n"], ["empty lists", "tls: ▸{ names: [], certificates: \"${NONE:-}\" }\n"],
+  ])("refuses to serve nothing over TLS: %s", (_what, source) => {
+    const { text, place } = marked(source);
+    expect(mistakesOf(text + TABLE)).toEqual([`${place}: there is nothing to serve over TLS: "tls" has neither "certificates" nor "names", and there is no "gateway"`]);
+    expectFine(`gateway: {}\n${text}`);
+    // A mistake in what would be served is not told twice.
+    expect(mistakesOf(`tls: { localAuthority: /ca, names: ["*"] }\n${TABLE}`)).toEqual([expect.stringContaining("expected a domain name")]);
+  });
+
+  test("refuses a default that no certificate is for, unless a file or the registry may bring it", () => {
+    const { text, place } = marked("tls: { names: [desk.test], localAuthority: /ca, default: ▸dusk.test }\n");
+    expect(mistakesOf(text + TABLE)).toEqual([`${place}: no certificate is for "dusk.test": it is none of "names" (did you mean "desk.test"?)`]);
+    expectFine(text.replace("dusk", "desk"));
+    expectFine(`gateway: {}\n${text}`);
+    expectFine(text.replace("names", `certificates: [${PAIR}], names`));
+  });
 });
 
 describe("the flag --https", () => {
   test("wins over the file and the environment", () => {
     const options = { httpsListen: "127.0.0.1:9443", env: { HTTPS_LISTEN: ":8443" } };
-    expect(settingsOf(`tls: {}\n${TABLE}`, { env: options.env }).tls?.https).toEqual({ host: "", port: 8443 });
-    expect(settingsOf(`tls: {}\n${TABLE}`, options).tls?.https).toEqual({ host: "127.0.0.1", port: 9443 });
+    expect(settingsOf(`tls: {}\n${GATEWAY}`, { env: options.env }).tls?.https).toEqual({ host: "", port: 8443 });
+    expect(settingsOf(`tls: {}\n${GATEWAY}`, options).tls?.https).toEqual({ host: "127.0.0.1", port: 9443 });
   });
 
   test("is a mistake when there is nothing to serve over TLS", () => {
@@ -157,7 +180,7 @@ describe("the section gateway", () => {
 
 describe("the admin address", () => {
   test("is not there unless it is asked for", () => {
-    expect(settingsOf(`tls: {}\n${TABLE}`).admin).toBeNull();
+    expect(settingsOf(TABLE).admin).toBeNull();
     expect(settingsOf(TABLE, { adminListen: "[::1]:9090" }).admin).toEqual({ listen: { host: "::1", port: 9090 }, tokenFile: null });
   });
 

@@ -76,7 +76,7 @@ describe("a name", () => {
   test("whose IPv4 nobody answers for is not known, though it has IPv6", async () => {
     unanswered = "A";
     resolver.close();
-    resolver = new NameResolver({ nameserver: `127.0.0.1:${server.port}`, timeoutMs: 100 });
+    resolver = new NameResolver({ nameservers: [`127.0.0.1:${server.port}`], timeoutMs: 100 });
     await expect(Promise.resolve(resolver.resolve("both.test"))).rejects.toMatchObject({ reason: "timeout" });
   });
 
