@@ -15,6 +15,12 @@ export type Certificate = {
   readonly fingerprint: string;
 };
 
+/** Why clients refuse the certificate now; null: it is in its time. */
+export function dateFault({ notBeforeMs, notAfterMs }: Certificate, nowMs: number): string | null {
+  if (nowMs > notAfterMs) return `ended on ${new Date(notAfterMs).toISOString()}`;
+  return nowMs < notBeforeMs ? `begins on ${new Date(notBeforeMs).toISOString()}` : null;
+}
+
 /** Letters, digits and hyphens, perhaps one wildcard. RFC 5280 section 4.2.1.6: host names of RFC 1123, where DNS itself has more. */
 const NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const NAME_LIMIT = 253;

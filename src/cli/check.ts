@@ -1,16 +1,15 @@
 // route-gateway check: every mistake of a configuration file, or of a directory of registered gateways, in one run, for
 // people and for CI.
 
-import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileFault } from "../lib/file-fault.ts";
 import { parseFile } from "../config/load.ts";
-import { ConfigError, formatMistake, type Mistake } from "../config/mistake.ts";
-import type { NamedPath } from "../config/source.ts";
+import { ConfigError, formatMistake } from "../config/mistake.ts";
 import { oneLine } from "../lib/log.ts";
 import type { FileMistake } from "../registry/check.ts";
 import type { Arguments } from "./args.ts";
 import type { Command, Io } from "./command.ts";
+import { faultsOfNamedFiles, isDirectory } from "./named-files.ts";
 
 export const command: Command = {
   name: "check",
@@ -37,7 +36,7 @@ async function checkFile(file: string, args: Arguments, io: Io): Promise<number>
   try {
     const parsed = await parseFile({ file, env: io.env, allowUnset: args.has("allow-unset") });
     if ("mistakes" in parsed) throw new ConfigError(file, parsed.mistakes);
-    const notes = [...parsed.notes, ...parsed.paths.flatMap(unreadable)];
+    const notes = [...parsed.notes, ...faultsOfNamedFiles(parsed.settings, parsed.paths)];
     for (const note of notes) io.stderr(`${formatMistake(file, { ...note, message: `note: ${note.message}` })}\n`);
     const { routes } = parsed.settings;
     const services = new Set(routes.map((route) => route.service.name));
@@ -48,22 +47,6 @@ async function checkFile(file: string, args: Arguments, io: Io): Promise<number>
     io.stderr(`${error.message}\n`);
     return 1;
   }
-}
-
-/** No mistake: where a file is checked is often not where it is served from. */
-function unreadable({ path, kind, ...place }: NamedPath): Mistake[] {
-  const reason = faultOf(path, kind);
-  return reason === null ? [] : [{ ...place, message: `the ${kind} ${path} cannot be read here: ${reason}` }];
-}
-
-function faultOf(path: string, kind: NamedPath["kind"]): string | null {
-  try {
-    accessSync(path, constants.R_OK);
-  } catch (error) {
-    return fileFault(error);
-  }
-  if (isDirectory(path) === (kind === "directory")) return null;
-  return kind === "directory" ? "is no directory" : "is a directory";
 }
 
 async function checkRegistry(directory: string, io: Io): Promise<number> {
@@ -79,14 +62,6 @@ async function checkRegistry(directory: string, io: Io): Promise<number> {
 function formatFileMistake(directory: string, { file, ...mistake }: FileMistake): string {
   const path = join(directory, file);
   return mistake.line === 0 ? oneLine(`${path}: ${mistake.message}`) : formatMistake(path, mistake);
-}
-
-function isDirectory(path: string): boolean {
-  try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false; // What cannot be looked at is reported where it is read.
-  }
 }
 
 function counted(count: number, noun: string): string {

@@ -4,7 +4,7 @@
 
 import { STRONG_SECRET_BYTES } from "../settings.ts";
 import {
-  boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, pathTo, type ReadBy, required,
+  boolean, type Fields, integer, type JsonSchema, list, map, object, oneOf, oneOrMore, optional, path, type ReadBy, required,
   SCHEMA_DEFINITIONS, text, variant, withDefault, wordOrList, wordOrObject,
 } from "./shape.ts";
 import {
@@ -41,10 +41,8 @@ const entrypoints = object({
   admin: optional(listenAddress, "address of the admin API and of metrics, such as 127.0.0.1:9090; there is one when it or gateway is set"),
 });
 
-const FILE = text({ expects: "a file name", minLength: 1 });
-/** One that must be there at the start: `check` looks for it. */
-const FILE_TO_READ = pathTo("file", { expects: "a file name", minLength: 1 });
-const DIRECTORY = text({ expects: "a directory", minLength: 1 });
+const FILE = path({ expects: "a file name", minLength: 1 });
+const DIRECTORY = path({ expects: "a directory", minLength: 1 });
 
 const acme = object({
   directory: withDefault(httpsUrl, "https://acme-v02.api.letsencrypt.org/directory", "directory URL of the certificate authority (RFC 8555)"),
@@ -59,8 +57,8 @@ const TEN_YEARS_MS = 3650 * 86_400_000;
 
 const tls = object({
   certificates: withDefault(list(object({
-    certFile: required(FILE_TO_READ, "PEM file with the certificate and its chain; followed while it is renewed"),
-    keyFile: required(FILE_TO_READ, "PEM file with its key"),
+    certFile: required(FILE, "PEM file with the certificate and its chain; followed while it is renewed"),
+    keyFile: required(FILE, "PEM file with its key"),
   })), [], "certificates from files"),
   names: withDefault(list(certificateName), [], "names that certificates are obtained for, from acme or the local authority"),
   default: optional(dnsName, "whose certificate a client gets that asks for an unknown name, or for none; without it such a client is refused"),
@@ -93,9 +91,9 @@ const tokenCache = object({
 });
 
 const desktopToken = object({
-  signingPublicKeys: required(list(text({ expects: "a file name", minLength: 1 }), { minItems: 1 }),
+  signingPublicKeys: required(list(FILE, { minItems: 1 }),
     "PEM files with the RSA public keys that verify tokens (SPKI or PKCS#1); several while keys are rotated"),
-  payloadPrivateKey: required(text({ expects: "a file name", minLength: 1 }),
+  payloadPrivateKey: required(FILE,
     "PEM file with the RSA private key that opens the token's hash (PKCS#1 or PKCS#8)"),
   algorithms: withDefault(list(oneOf(ALGORITHMS), { minItems: 1 }), ["RS256"],
     "signature algorithms that are accepted"),
@@ -109,7 +107,7 @@ const desktopToken = object({
 
 const vmTokenFields = object({
   secret: optional(secret(), "the key that tokens are signed with, shared with whoever makes them; rather a variable than the key itself"),
-  secretFile: optional(text({ expects: "a file name", minLength: 1 }), "the file that holds it; followed while it is rotated"),
+  secretFile: optional(FILE, "the file that holds it; followed while it is rotated"),
   algorithms: withDefault(list(oneOf(HMAC_ALGORITHMS), { minItems: 1 }), ["HS256"], "signature algorithms that are accepted"),
   allowWeakSecret: withDefault(boolean(), "${ROUTE_ALLOW_WEAK_SECRET:-false}", "accept a secret below 32 bytes, with a warning"),
 });
@@ -151,7 +149,7 @@ const serviceLimits = {
 };
 
 const trust = object({
-  caFile: optional(FILE_TO_READ, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
+  caFile: optional(FILE, "PEM file with the CA that the certificates of https servers must come from; default: the well-known ones"),
   serverName: optional(host, "the name or IP address that is asked for and that the certificates must be for; default: the server's own"),
   insecureSkipVerify: withDefault(boolean(), false, "any certificate will do: whoever is between us and the server can read everything"),
 });
@@ -220,18 +218,18 @@ const SERVICE_VARIANTS = {
   kubernetes: {
     kubernetes: required(apiUrl, "consoles of virtual machines at this Kubernetes API: wss://host[:port], or ws:// beside kubectl proxy (no credentials)"),
     apiPath: withDefault(apiPath, VNC_PATH, "path at the API, with {namespace} and {vmi_name}"),
-    caFile: withDefault(text({ expects: "a file name", minLength: 1 }), `${SERVICE_ACCOUNT}/ca.crt`,
+    caFile: withDefault(FILE, `${SERVICE_ACCOUNT}/ca.crt`,
       "PEM file with the CA that the API's certificate must come from; read for each connection"),
-    tokenFile: withDefault(text({ expects: "a file name", minLength: 1 }), `${SERVICE_ACCOUNT}/token`,
+    tokenFile: withDefault(FILE, `${SERVICE_ACCOUNT}/token`,
       "file with the service account's token; read for each connection"),
     consolePolicy: withDefault(oneOf(["takeover", "preserve"]), "takeover",
       "a second viewer of one machine takes the first one's place, or is refused"),
   },
   text: { text: required(text(), "answered by this process: 200 with this text") },
   directory: {
-    directory: required(pathTo("directory", { expects: "a directory" }),
+    directory: required(path({ expects: "a directory" }),
       "answered by this process: files below this directory; empty: 404 to everything"),
-    fallback: optional(FILE, "the file that is served for paths which name none (single-page sites), such as index.html; default: 404"),
+    fallback: optional(text({ expects: "a file name", minLength: 1 }), "the file that is served for paths which name none (single-page sites), such as index.html; default: 404"),
   },
 } as const satisfies Record<string, Fields>;
 

@@ -6,7 +6,7 @@
 import { excerpt } from "../lib/excerpt.ts";
 import { suggestion } from "../lib/suggest.ts";
 import { parseBooleanWord } from "./boolean-word.ts";
-import type { ListValue, MapValue, NamedPath, Plain, ScalarValue, Source, Value } from "./source.ts";
+import type { ListValue, MapValue, Plain, ScalarValue, Source, Value } from "./source.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
@@ -90,15 +90,15 @@ export function text(options: { readonly expects?: string; readonly minLength?: 
   };
 }
 
-/** The name of a file or directory that must be there when it is used. Empty, where that is allowed: there is none. */
-export function pathTo(kind: NamedPath["kind"], options: { readonly expects: string; readonly minLength?: number }): Shape<string> {
+/** The name of a file or directory that is used later. Empty, where that is allowed: there is none. */
+export function path(options: { readonly expects: string; readonly minLength?: number }): Shape<string> {
   const name = text(options);
   return {
     ...name,
     read: (value, pass) => {
       const path = name.read(value, pass);
       // With a variable in it that is not set, it names nothing yet.
-      if (path !== undefined && path !== "" && (value.kind !== "scalar" || value.problem === undefined)) pass.source.named(value.offset, path, kind);
+      if (path !== undefined && path !== "" && (value.kind !== "scalar" || value.problem === undefined)) pass.source.named(value.offset, path);
       return path;
     },
   };
@@ -332,7 +332,7 @@ function readField(field: Field<unknown>, key: string, value: Value | undefined,
   if (read !== undefined) return read;
   const { presence } = field;
   if (presence.kind === "default") {
-    const fallback = (): unknown => field.shape.read(pass.source.fromPlain(presence.plain, owner.offset), pass);
+    const fallback = (): unknown => pass.source.unnamed(() => field.shape.read(pass.source.fromPlain(presence.plain, owner.offset), pass));
     // A default may hold the same variable as the value that it stands in for: one mistake, not two.
     return value === undefined ? fallback() : pass.source.quietly(fallback);
   }

@@ -29,15 +29,15 @@ export type ReadOptions = {
   readonly allowUnset?: boolean | undefined;
 };
 
-/** A file or directory that the configuration names and that must be there when it is used. */
-export type NamedPath = { readonly line: number; readonly column: number; readonly path: string; readonly kind: "file" | "directory" };
+/** A file or directory that the configuration names: where, and how. */
+export type NamedPath = { readonly line: number; readonly column: number; readonly path: string };
 
 export type Finding = { readonly offset: number | null; readonly message: string };
 
 export class Source {
   readonly #mistakes: Finding[] = [];
   readonly #notes: Finding[] = [];
-  readonly #paths: Array<Pick<NamedPath, "path" | "kind"> & { readonly offset: number }> = [];
+  readonly #paths: Array<{ readonly path: string; readonly offset: number }> = [];
 
   constructor(readonly text: string, private readonly options: ReadOptions) {}
 
@@ -64,13 +64,21 @@ export class Source {
     this.#notes.push({ offset, message });
   }
 
-  /** Notes a file or directory that is read later: nothing here looks at the disk. */
-  named(offset: number, path: string, kind: NamedPath["kind"]): void {
-    this.#paths.push({ offset, path, kind });
+  /** Notes a file or directory that is used later: nothing here looks at the disk. */
+  named(offset: number, path: string): void {
+    this.#paths.push({ offset, path });
+  }
+
+  /** What `read` makes of a default is not named by the file. */
+  unnamed<T>(read: () => T): T {
+    const before = this.#paths.length;
+    const result = read();
+    this.#paths.length = before;
+    return result;
   }
 
   get paths(): NamedPath[] {
-    return this.#paths.map(({ offset, ...named }) => ({ ...this.position(offset), ...named }));
+    return this.#paths.map(({ offset, path }) => ({ ...this.position(offset), path }));
   }
 
   /** All mistakes so far in the order of the file, each place and message once. */
