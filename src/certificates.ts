@@ -11,7 +11,7 @@ import { assertProgram } from "./acme/program.ts";
 import { readRoot } from "./acme/root.ts";
 import type { ChallengeSolver } from "./acme/solver.ts";
 import type { CertificateState as ShownState } from "./admin/answers.ts";
-import type { Certificate } from "./certificate.ts";
+import { type Certificate, dateFault } from "./certificate.ts";
 import { LocalAuthority } from "./certificate/authority.ts";
 import { CertificateSet } from "./certificate/certificate-set.ts";
 import { CertificateFiles } from "./certificate/files.ts";
@@ -19,6 +19,7 @@ import { type CertificateIssuer, type Clock, Renewal, systemClock } from "./cert
 import { CertificateStore } from "./certificate/store.ts";
 import type { CertificateResolver, Gateway } from "./gateway.ts";
 import type { Log } from "./lib/log.ts";
+import { storageFault } from "./lib/private-directory.ts";
 import { within } from "./lib/within.ts";
 import type { AcmeSettings, Settings, TlsSettings } from "./settings.ts";
 
@@ -51,7 +52,12 @@ export class Certificates {
   private constructor(private readonly options: CertificatesOptions) {
     const { log } = options;
     this.#files = new CertificateFiles(options.tls.files, this.set, {
-      loaded: ({ certFile }, { names, notAfterMs }) => log.info("certificate loaded", { file: certFile, names: names.join(" "), expires: new Date(notAfterMs).toISOString() }),
+      loaded: ({ certFile }, certificate) => {
+        const fault = dateFault(certificate, this.#now());
+        const fields = { file: certFile, names: certificate.names.join(" "), expires: new Date(certificate.notAfterMs).toISOString() };
+        if (fault === null) log.info("certificate loaded", fields);
+        else log.warn("certificate loaded that clients refuse", { ...fields, reason: `it ${fault}` });
+      },
       broken: ({ certFile }, reason) => log.error("certificate cannot be used", { file: certFile, reason }),
     });
   }
@@ -62,6 +68,7 @@ export class Certificates {
     const { tls, log } = options;
     try {
       const authority = tls.localAuthority === null ? null : await openAuthority(tls.localAuthority);
+      if (authority === null && tls.acme !== null) sayWhereNothingIsKept(tls.acme.storage, log);
       if (authority !== null) log.info("local certificate authority", { ca: authority.caFile });
       for (const resolver of RESOLVERS) {
         const issuer = authority === null ? certificates.#acme(resolver) : { issue: (names: readonly string[]) => authority.issue(names) };
@@ -109,15 +116,15 @@ export class Certificates {
     forget();
   }
 
-  /** For the API and metrics: everything that is served or wanted. */
+  /** For the API and metrics: everything that is served or wanted, and every pair of files, whether it can be served or not. */
   states(): ShownState[] {
     const renewed = [...this.#resolvers.values()].flatMap(({ renewal, failures }) => renewal.states().map((state) => ({ state, failures: failures.get(state.name) })));
-    const known = new Set(renewed.map(({ state }) => state.fingerprint));
-    const fixed = this.set.all().filter(({ fingerprint }) => !known.has(fingerprint));
     return [
-      ...fixed.map(({ names, issuer, notAfterMs }) => ({ names, issuer, notAfterMs, nextRenewalMs: null, lastError: null, failures: 0 })),
+      ...this.#files.states(this.#now()).map(({ certFile, certificate, problem }) => ({
+        file: certFile, names: certificate?.names ?? [], issuer: certificate?.issuer ?? null, notAfterMs: certificate?.notAfterMs ?? null, nextRenewalMs: null, lastError: problem, failures: 0,
+      })),
       ...renewed.map(({ state: { names, issuer, notAfterMs, nextMs, error }, failures }) => ({
-        names, issuer, notAfterMs, nextRenewalMs: Number.isFinite(nextMs) ? nextMs : null, failures: failures?.count ?? 0,
+        file: null, names, issuer, notAfterMs, nextRenewalMs: Number.isFinite(nextMs) ? nextMs : null, failures: failures?.count ?? 0,
         lastError: error === null || failures === undefined ? null : { message: error, atMs: failures.atMs },
       })),
     ];
@@ -126,6 +133,10 @@ export class Certificates {
   async close(): Promise<void> {
     this.#files.close();
     await Promise.all([...this.#resolvers.values()].map(({ renewal }) => renewal.stop()));
+  }
+
+  #now(): number {
+    return (this.options.clock ?? systemClock).now();
   }
 
   async #renew(resolver: CertificateResolver, issuer: CertificateIssuer): Promise<void> {
@@ -198,6 +209,12 @@ export class Certificates {
       cleanupFailed: (identifier, error) => log.warn("a challenge could not be taken away", { identifier, reason: error.message }),
     });
   }
+}
+
+/** At the start, rather than at the first order, which may be months away. */
+function sayWhereNothingIsKept(storage: string, log: Log): void {
+  const reason = storageFault(storage);
+  if (reason !== null) log.error("certificates cannot be kept", { setting: "tls.acme.storage", directory: storage, reason });
 }
 
 async function openAuthority(directory: string): Promise<LocalAuthority> {

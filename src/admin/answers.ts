@@ -9,6 +9,9 @@ import { formatBackend } from "../registry/validate.ts";
 
 /** One certificate that is served, or that is wanted and not there yet. */
 export type CertificateState = {
+  /** That it is read from; null: it is obtained. */
+  readonly file: string | null;
+  /** None: what the file holds could never be used. */
   readonly names: readonly string[];
   /** null: there is no certificate yet; then there is no expiry either. */
   readonly issuer: string | null;
@@ -16,7 +19,7 @@ export type CertificateState = {
   readonly notAfterMs: number | null;
   /** null: it is not asked for (a file, or a name that no certificate can be had for). */
   readonly nextRenewalMs: number | null;
-  /** Of the last attempt; null when that went well. */
+  /** Of the last attempt, or why clients refuse it; null when all is well. */
   readonly lastError: { readonly message: string; readonly atMs: number } | null;
   /** Attempts that failed, since the start. */
   readonly failures: number;
@@ -47,9 +50,9 @@ export function gatewayJson(gateway: Gateway) {
   };
 }
 
-export function certificateJson({ names, issuer, notAfterMs, nextRenewalMs, lastError, failures }: CertificateState) {
+export function certificateJson({ file, names, issuer, notAfterMs, nextRenewalMs, lastError, failures }: CertificateState) {
   return {
-    names, issuer, expiry: time(notAfterMs), nextRenewal: time(nextRenewalMs),
+    file, names, issuer, expiry: time(notAfterMs), nextRenewal: time(nextRenewalMs),
     lastError: lastError === null ? null : { message: lastError.message, time: time(lastError.atMs) },
     failures,
   };

@@ -1,7 +1,7 @@
 // Certificates that somebody else keeps: pairs of files, watched. What is replaced is served from the next connection on. While
 // the two files of a pair don't fit (one is new, the other still old) or cannot be read, the last good ones stay.
 
-import type { Certificate } from "../certificate.ts";
+import { type Certificate, dateFault } from "../certificate.ts";
 import { fileFault } from "../lib/file-fault.ts";
 import { type FileWatchOptions, watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
@@ -12,6 +12,15 @@ const CERTIFICATE_LIMIT_BYTES = 1024 * 1024;
 const KEY_LIMIT_BYTES = 64 * 1024;
 
 export type CertificatePair = { readonly certFile: string; readonly keyFile: string };
+
+export type CertificateFileState = {
+  readonly certFile: string;
+  /** What is served: the last good one; null: there was none. */
+  readonly certificate: Certificate | null;
+  /** Why the files cannot be used now, or why clients refuse what they hold; null: all is well. */
+  readonly problem: CertificateProblem | null;
+};
+export type CertificateProblem = { readonly message: string; readonly atMs: number };
 
 export interface CertificateFileEvents {
   loaded(pair: CertificatePair, certificate: Certificate): void;
@@ -38,9 +47,9 @@ export class CertificateFiles {
     this.#pairs = pairs.map((pair) => new WatchedPair(pair, certificates, events, options));
   }
 
-  /** What is wrong now, by certificate file. */
-  get problems(): ReadonlyMap<string, string> {
-    return new Map(this.#pairs.flatMap(({ pair, problem }) => (problem === null ? [] : [[pair.certFile, problem] as const])));
+  /** One of each pair, in the order of the settings. */
+  states(nowMs: number): CertificateFileState[] {
+    return this.#pairs.map((pair) => pair.state(nowMs));
   }
 
   /** In all certificates, as they are now; wildcards as they stand there. */
@@ -54,8 +63,9 @@ export class CertificateFiles {
 }
 
 class WatchedPair {
-  problem: string | null = null;
+  #problem: CertificateProblem | null = null;
   #current: Certificate | null = null;
+  #loadedMs = 0;
   readonly #watch: { close(): void };
 
   constructor(readonly pair: CertificatePair, private readonly certificates: CertificateSet,
@@ -72,20 +82,28 @@ class WatchedPair {
     this.#watch.close();
   }
 
+  state(nowMs: number): CertificateFileState {
+    const certificate = this.#current;
+    const fault = certificate === null ? null : dateFault(certificate, nowMs);
+    const outdated = certificate === null || fault === null ? null : { message: `the certificate ${fault}`, atMs: Math.max(this.#loadedMs, nowMs > certificate.notAfterMs ? certificate.notAfterMs : 0) };
+    return { certFile: this.pair.certFile, certificate, problem: this.#problem ?? outdated };
+  }
+
   #load(): void {
     let certificate: Certificate;
     try {
       certificate = readCertificatePair(this.pair);
     } catch (error) {
       const { message } = error as Error;
-      if (message === this.problem) return;
-      this.problem = message;
+      if (message === this.#problem?.message) return;
+      this.#problem = { message, atMs: Date.now() };
       return this.events.broken(this.pair, message);
     }
-    this.problem = null;
+    this.#problem = null;
     if (certificate.fingerprint === this.#current?.fingerprint && certificate.certPem === this.#current.certPem) return;
     this.certificates.replace(this.#current, certificate);
     this.#current = certificate;
+    this.#loadedMs = Date.now();
     this.events.loaded(this.pair, certificate);
   }
 }

@@ -21,7 +21,7 @@ export function readCertificate(certPem: string, keyPem: string): Certificate {
   const chain = readChain(certPem);
   const [leaf] = chain as [X509Certificate, ...X509Certificate[]];
   const key = readKey(keyPem);
-  if (!leaf.checkPrivateKey(key)) throw new CertificateError("the key belongs to another certificate");
+  if (!leaf.checkPrivateKey(key)) throw new CertificateError(ofAnother(chain, key));
   const names = readNames(leaf);
   if (names.length === 0) throw new CertificateError("the certificate has no subject alternative name, which is where clients look");
   return {
@@ -52,6 +52,10 @@ function readChain(text: string): X509Certificate[] {
       throw new CertificateError(`certificate ${index + 1} of ${blocks.length} is damaged`);
     }
   });
+}
+
+function ofAnother(chain: readonly X509Certificate[], key: KeyObject): string {
+  return chain.some((each) => each.checkPrivateKey(key)) ? "the certificate stands after its chain: put it first" : "the key belongs to another certificate";
 }
 
 function readKey(text: string): KeyObject {

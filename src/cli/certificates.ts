@@ -13,7 +13,7 @@ export const command: Command = {
 };
 
 type Shown = {
-  readonly names: readonly string[]; readonly issuer: string | null; readonly expiry: string | null; readonly nextRenewal: string | null;
+  readonly file: string | null; readonly names: readonly string[]; readonly issuer: string | null; readonly expiry: string | null; readonly nextRenewal: string | null;
   readonly lastError: { readonly message: string } | null;
 };
 
@@ -21,7 +21,7 @@ function certificates(args: Arguments, io: Io): Promise<number> {
   return withAdmin(args, io, async (admin) => {
     const found = await admin.call("GET", "/api/certificates") as readonly Shown[];
     if (args.has("json")) return io.stdout(`${JSON.stringify(found, null, 2)}\n`);
-    const rows = found.map(({ names, issuer, expiry, nextRenewal, lastError }) => [names.join(" "), issuer ?? "-", expiry ?? "-", nextRenewal ?? "-", lastError?.message ?? "-"]);
+    const rows = found.map(({ file, names, issuer, expiry, nextRenewal, lastError }) => [names.length === 0 ? file ?? "-" : names.join(" "), issuer ?? "-", expiry ?? "-", nextRenewal ?? "-", lastError?.message ?? "-"]);
     io.stdout(table([["NAMES", "ISSUER", "EXPIRY", "NEXT RENEWAL", "LAST ERROR"], ...rows]));
   });
 }

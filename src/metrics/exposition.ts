@@ -45,6 +45,10 @@ export type CertificateMetrics = {
   readonly notAfterMs: number | null;
   /** Attempts to obtain or renew it that failed, since the start. */
   readonly failures: number;
+  /** That it is read from; null: it is obtained. */
+  readonly file: string | null;
+  /** null: all is well. */
+  readonly lastError: object | null;
 };
 
 /** Makes the function that answers a scrape. Who asks during one gets the same text. */
@@ -123,7 +127,9 @@ function gatewayFamilies({ gateways, registryProblems }: ExpositionOptions): Fam
 function certificateFamilies(certificates: Iterable<CertificateMetrics>): Family[] {
   const ends = new Map<string, number>();
   const failures = new Map<string, number>();
+  let fileProblems = 0;
   for (const certificate of certificates) {
+    if (certificate.file !== null && certificate.lastError !== null) fileProblems += 1;
     for (const name of new Set(certificate.names)) {
       failures.set(name, (failures.get(name) ?? 0) + certificate.failures);
       if (certificate.notAfterMs !== null) ends.set(name, Math.min(ends.get(name) ?? Infinity, certificate.notAfterMs / 1000));
@@ -132,6 +138,7 @@ function certificateFamilies(certificates: Iterable<CertificateMetrics>): Family
   return [
     gauge("route_certificate_expiry_seconds", "When a name's certificate ends, Unix time in seconds; of several the first to end", by("name", ends)),
     counter("route_certificate_renewal_failures_total", "Attempts to obtain or renew a name's certificate that failed", by("name", failures)),
+    gauge("route_certificate_file_problems", "Certificates in files that cannot be used, or that clients refuse; the last good ones stay in use", fileProblems),
   ];
 }
 

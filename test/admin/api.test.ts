@@ -221,12 +221,12 @@ describe("refused registrations", () => {
 describe("what there is to see", () => {
   test("shows certificates with names, issuer, expiry, next renewal and last error", async () => {
     admin.certificates = [
-      { names: ["*.example.org"], issuer: "R11", notAfterMs: Date.UTC(2030, 0, 2), nextRenewalMs: Date.UTC(2029, 11, 3, 4, 5), lastError: null, failures: 0 },
-      { names: ["new.example.org"], issuer: null, notAfterMs: null, nextRenewalMs: null, lastError: { message: "rate limited", atMs: 0 }, failures: 3 },
+      { file: null, names: ["*.example.org"], issuer: "R11", notAfterMs: Date.UTC(2030, 0, 2), nextRenewalMs: Date.UTC(2029, 11, 3, 4, 5), lastError: null, failures: 0 },
+      { file: null, names: ["new.example.org"], issuer: null, notAfterMs: null, nextRenewalMs: null, lastError: { message: "rate limited", atMs: 0 }, failures: 3 },
     ];
     expect((await admin.ask("GET", "/api/certificates")).json).toEqual([
-      { names: ["*.example.org"], issuer: "R11", expiry: "2030-01-02T00:00:00.000Z", nextRenewal: "2029-12-03T04:05:00.000Z", lastError: null, failures: 0 },
-      { names: ["new.example.org"], issuer: null, expiry: null, nextRenewal: null, lastError: { message: "rate limited", time: "1970-01-01T00:00:00.000Z" }, failures: 3 },
+      { file: null, names: ["*.example.org"], issuer: "R11", expiry: "2030-01-02T00:00:00.000Z", nextRenewal: "2029-12-03T04:05:00.000Z", lastError: null, failures: 0 },
+      { file: null, names: ["new.example.org"], issuer: null, expiry: null, nextRenewal: null, lastError: { message: "rate limited", time: "1970-01-01T00:00:00.000Z" }, failures: 3 },
     ]);
   });
 

@@ -6,7 +6,7 @@ import type { Certificate } from "../../src/certificate.ts";
 import { CertificateSet } from "../../src/certificate/certificate-set.ts";
 import { CertificateFiles, type CertificatePair, readCertificatePair } from "../../src/certificate/files.ts";
 import { eventually } from "../support/eventually.ts";
-import { newCertificate } from "./fixtures.ts";
+import { newCertificate, START_MS } from "./fixtures.ts";
 
 const WATCH = { debounceMs: 10, pollMs: 60_000 };
 
@@ -66,12 +66,12 @@ describe("CertificateFiles", () => {
     await eventually("the complaint", () => broken.length, (count) => count > 0);
     expect(served()).toBe(old.fingerprint);
     expect(broken[0]).toBe(`cannot use ${pair.certFile} with ${pair.keyFile}: the key belongs to another certificate`);
-    expect([...files.problems.values()]).toEqual(broken);
+    expect(files.states(START_MS).map(({ problem }) => problem?.message)).toEqual(broken);
     put(pair.keyFile, `${fresh.keyPem}\n`); // Still not the other half.
     put(pair.certFile, fresh.certPem);
     await eventually("the new pair", served, (fingerprint) => fingerprint === fresh.fingerprint);
     expect(broken).toHaveLength(1);
-    expect(files.problems.size).toBe(0);
+    expect(files.states(START_MS)).toMatchObject([{ certFile: pair.certFile, problem: null }]);
   });
 
   test("waits for files that are not there yet", async () => {

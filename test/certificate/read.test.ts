@@ -49,6 +49,11 @@ describe("readCertificate", () => {
     expect(refusal(good.certPem, other.keyPem)).toBe("the key belongs to another certificate");
   });
 
+  test("refuses a chain that stands before its certificate, and says so", async () => {
+    const issuer = await newCertificate(["issuer.example.org"]);
+    expect(refusal(`${issuer.certPem}${good.certPem}`, good.keyPem)).toBe("the certificate stands after its chain: put it first");
+  });
+
   test("refuses what holds no certificate, or a damaged one", () => {
     expect(refusal("", good.keyPem)).toBe("there is no certificate in PEM");
     expect(refusal(good.keyPem, good.keyPem)).toBe("there is no certificate in PEM");

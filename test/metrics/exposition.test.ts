@@ -52,7 +52,7 @@ describe("exposition", () => {
 
   test("shows no series of what is not there: servers, services, certificates", async () => {
     const text = await exposition()();
-    expect(samples(text).filter((line) => /^(?:route_serv|route_certificate|traefik_)/.test(line))).toEqual([]);
+    expect(samples(text).filter((line) => /^(?:route_serv|route_certificate_[er]|traefik_)/.test(line))).toEqual([]);
     expect(text).toContain("# TYPE route_server_up gauge\n");
     expect(text).not.toContain("\n\n\n");
   });
@@ -129,14 +129,14 @@ describe("exposition of the program", () => {
 
   test("shows when each name's certificate ends, the first of several, and what failed", async () => {
     const text = await exposition({ certificates: () => [
-      { names: ["a.example", "b.example", "b.example"], notAfterMs: 1_800_000_000_000, failures: 1 },
-      { names: ["b.example"], notAfterMs: 1_700_000_000_000, failures: 2 },
-      { names: ["c.example"], notAfterMs: null, failures: 4 },
+      { names: ["a.example", "b.example", "b.example"], notAfterMs: 1_800_000_000_000, failures: 1, file: null, lastError: null },
+      { names: ["b.example"], notAfterMs: 1_700_000_000_000, failures: 2, file: "b.pem", lastError: { message: "it has ended" } },
+      { names: ["c.example"], notAfterMs: null, failures: 4, file: null, lastError: { message: "rate limited" } },
     ] })();
     expect(named(text, "route_certificate_")).toEqual([
       'route_certificate_expiry_seconds{name="a.example"} 1800000000', 'route_certificate_expiry_seconds{name="b.example"} 1700000000',
       'route_certificate_renewal_failures_total{name="a.example"} 1', 'route_certificate_renewal_failures_total{name="b.example"} 3',
-      'route_certificate_renewal_failures_total{name="c.example"} 4',
+      'route_certificate_renewal_failures_total{name="c.example"} 4', "route_certificate_file_problems 1",
     ]);
   });
 
