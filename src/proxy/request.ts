@@ -16,8 +16,8 @@ export type ClientRequest = {
   readonly headers: Readonly<Record<string, string>>;
 };
 
-// hostname[:port] with a DNS-like name, IPv4, or [IPv6]. Anything else (empty, two joined by a comma, user@, a path) is refused.
-const HOST = /^(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
+// hostname[:port] with a DNS-like name (hyphens anywhere: registered names may have them, seed 003), IPv4, or [IPv6]. Anything else (empty, two joined by a comma, user@, a path) is refused.
+const HOST = /^(?:[A-Za-z0-9_-](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.-])?|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 // A dot segment that only shows after decoding, or before a path parameter, also an encoded one; an encoded NUL; a raw or encoded backslash beside dots.
 const AMBIGUOUS = /%00|(?:^|\/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:$|\/|\\|%2f|%5c|;|%3b)/i;
 

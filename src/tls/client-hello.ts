@@ -169,9 +169,9 @@ function readServerName(data: Reader): string {
     return "";
   }
   const text = name.rest.toLowerCase();
-  // A trailing dot is not allowed, but clients send it; the name is the same.
+  // Hyphens anywhere, as registered names may have them (seed 003). A trailing dot is not allowed, but clients send it; the name is the same.
   const plain = text.endsWith(".") ? text.slice(0, -1) : text;
-  return plain.length <= 253 && /^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$/.test(plain) && !plain.includes("..") ? plain : "";
+  return plain.length <= 253 && /^[a-z0-9_-](?:[a-z0-9_.-]*[a-z0-9_-])?$/.test(plain) && !plain.includes("..") ? plain : "";
 }
 
 function readProtocols(data: Reader): readonly string[] {

@@ -252,7 +252,7 @@ describe.skipIf(!HAS_OPENSSL)("Host", () => {
 
   test.each([
     "localhost:65536", "localhost:-1", "localhost:+80", "localhost:8o", "localhost:80:80", "localhost:", ":80", ":", ".", ".localhost", "a..b", "[::1", "::1", "[::1]x", "[]", "[::1]:", "[g::1]", "a,b", "a b", "a\tb", "a/b", "a\\b",
-    "a?b", "a#b", "a@b", "@b", "a%2eb", "a;b", "a=b", "a'b", "a\"b", "a<b", "(a)", "a*b", "*", "http://a", "a\x7fb", "a\x80b", "\u00e9", "a".repeat(257), "-a.test", `${"a".repeat(300)}.test`,
+    "a?b", "a#b", "a@b", "@b", "a%2eb", "a;b", "a=b", "a'b", "a\"b", "a<b", "(a)", "a*b", "*", "http://a", "a\x7fb", "a\x80b", "\u00e9", "a".repeat(257), `${"a".repeat(300)}.test`,
   ])("%p gets 400, and nothing arrives", async (host) => {
     const { answers } = await converse(router.port, head("GET", "/API/x", [`Host: ${host}`]));
     expect([answers[0]?.status, router.arrived]).toEqual([400, []]);

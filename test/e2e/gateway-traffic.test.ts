@@ -183,6 +183,20 @@ describe.skipIf(!HAS_NGINX || !HAS_OPENSSL)("TLS passed through to a real nginx"
   });
 });
 
+describe("a name with hyphens in odd places", () => {
+  test.each(["-blog", "blog-", "--", "-_-"])("can be registered, and is reached: %s", async (name) => {
+    const fqdn = `${name}.${DOMAIN}`;
+    await gateway.set(`odd-${name}`, name, [backendOf(pod)]);
+    const socket = await gateway.connect(fqdn);
+    socket.write(`GET / HTTP/1.1\r\nHost: ${fqdn}\r\nConnection: close\r\n\r\n`);
+    let text = "";
+    socket.on("data", (chunk: Buffer) => { text += chunk.toString("latin1"); });
+    await eventually("the answer", () => text, (found) => found.includes(`"host":["${fqdn}"]`));
+    socket.destroy();
+    expect((await gateway.plain("/", fqdn)).headers.get("location")).toBe(`https://${fqdn}:${gateway.httpsPort}/`);
+  });
+});
+
 describe("what is not registered", () => {
   test("plain requests for registered hosts are redirected with path and query, whatever the method; others are not found", async () => {
     for (const [host, path] of [[WEB, "/a%20b/?q=1&r=%2F"], [WEB.toUpperCase(), "/"], [`${WEB}:80`, "/x"], ["shop.example.", "/y"]] as const) {

@@ -225,7 +225,7 @@ describe("414 and 431", () => {
 
 describe("400", () => {
   test.each(["", "a b", "a/b", "a@b", "a,b", "[::1", "..", "a:99999", "a:b", "a:80:80", "\xe9", "a?b", "a#b", "a\\b",
-    "-a", "a:", "[a]:1"])("for Host %p", async (host) => {
+    "a:", "[a]:1"])("for Host %p", async (host) => {
     const answer = await ask(cluster.port, head("GET", "/API", [`Host: ${host}`]));
     expectRefusal(answer, 400, "bad request");
     expect(cluster.seenCount).toBe(0);
