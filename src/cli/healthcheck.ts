@@ -1,10 +1,11 @@
 // `route-gateway healthcheck`: asks a running router whether it answers, for container engines that have no other program to
 // ask with. One line of output; exit code 0 for an answer of 200, 1 for anything else.
 
+import { loadSettings } from "../config/load.ts";
 import { type ListenAddress, parseListenAddress } from "../config/values.ts";
 import { hostForUrl } from "../lib/address.ts";
 import { parseDuration } from "../lib/duration.ts";
-import { UsageError } from "./args.ts";
+import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 
 /** What consoles.yaml has where no PORT is set. */
@@ -16,6 +17,7 @@ export const command: Command = {
   spec: {
     flags: [
       { name: "url", value: "URL", help: "what to ask (default: /healthz on the address of HTTP_LISTEN, or on port 80)" },
+      { name: "config", value: "FILE", help: "ask what `route-gateway serve --config FILE` serves: /healthz on the address that the file says" },
       { name: "consoles", help: "ask what `route-gateway consoles` serves: /healthz on the address of HOST and PORT, or on port 5001" },
       { name: "timeout", value: "TIME", help: "how long to wait for the answer", default: "2s" },
     ],
@@ -23,11 +25,12 @@ export const command: Command = {
       ["HTTP_LISTEN", "HOST:PORT that the router listens on (without --url)"],
       ["HOST, PORT", "what `route-gateway consoles` listens on (with --consoles), 0.0.0.0 and 5001 by default"],
     ],
-    examples: ["route-gateway healthcheck", "route-gateway healthcheck --consoles", "route-gateway healthcheck --url http://127.0.0.1:8080/healthz --timeout 500ms"],
+    examples: ["route-gateway healthcheck", "route-gateway healthcheck --config /etc/route-gateway/routes.yaml", "route-gateway healthcheck --consoles", "route-gateway healthcheck --url http://127.0.0.1:8080/healthz --timeout 500ms"],
   },
   async run(args, io) {
     if (args.has("consoles") && args.has("url")) throw new UsageError("--consoles has an address of its own: leave --url out");
-    const url = args.get("url") ?? (args.has("consoles") ? consolesHealthUrl(io.env) : healthUrl(io.env.HTTP_LISTEN));
+    if (args.has("config") && (args.has("consoles") || args.has("url"))) throw new UsageError("--config has an address of its own: leave --consoles and --url out");
+    const url = args.get("url") ?? await ownUrl(args, io);
     if (!URL.canParse(url) || !/^https?:/.test(url)) throw new UsageError(`not a URL: "${url.replace(/^.*@/s, "...@")}" (use http://HOST:PORT/healthz)`);
     const timeoutMs = parseDuration(args.require("timeout"));
     if (timeoutMs === undefined || timeoutMs === 0) {
@@ -37,12 +40,19 @@ export const command: Command = {
   },
 };
 
+/** @throws ConfigError with every mistake of the file; Error naming the variables */
+async function ownUrl(args: Arguments, io: Io): Promise<string> {
+  if (args.has("consoles")) return consolesHealthUrl(io.env);
+  const file = args.get("config");
+  return file === undefined ? healthUrl(io.env.HTTP_LISTEN) : urlOf((await loadSettings({ file, env: io.env })).http);
+}
+
 /**
  * Where a router with this HTTP_LISTEN is reached from its own machine: "all addresses" is reached over loopback.
  * @throws Error naming the variable
  */
 export function healthUrl(listen: string | undefined): string {
-  return urlOf("HTTP_LISTEN", listen === undefined || listen === "" ? ":80" : listen);
+  return urlOf(listenAddress("HTTP_LISTEN", listen === undefined || listen === "" ? ":80" : listen));
 }
 
 /**
@@ -50,11 +60,10 @@ export function healthUrl(listen: string | undefined): string {
  * @throws Error naming the variables
  */
 function consolesHealthUrl({ HOST: host = "", PORT: port = "" }: Io["env"]): string {
-  return urlOf("HOST or PORT", `${host === "" ? "" : hostForUrl(host)}:${port === "" ? CONSOLES_PORT : port}`);
+  return urlOf(listenAddress("HOST or PORT", `${host === "" ? "" : hostForUrl(host)}:${port === "" ? CONSOLES_PORT : port}`));
 }
 
-function urlOf(variable: string, listen: string): string {
-  const { host, port } = listenAddress(variable, listen);
+function urlOf({ host, port }: ListenAddress): string {
   const reached = host === "" || host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `http://${hostForUrl(reached)}:${port}/healthz`;
 }

@@ -1,6 +1,14 @@
-import { describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs, UsageError } from "../../src/cli/args.ts";
 import { command, healthUrl } from "../../src/cli/healthcheck.ts";
+import { TABLE } from "../config/support.ts";
+
+let directory: string;
+beforeAll(async () => { directory = await mkdtemp(join(tmpdir(), "route-health-")); });
+afterAll(() => rm(directory, { recursive: true }));
 
 async function healthcheck(argv: readonly string[], env: Record<string, string> = {}) {
   const written = { stdout: "", stderr: "" };
@@ -35,6 +43,17 @@ describe("healthcheck", () => {
     for (const HOST of ["::1", "[::1]"]) expect((await healthcheck(["--consoles"], { HOST, PORT: "9" })).stderr).toContain("http://[::1]:9/healthz");
     await expect(healthcheck(["--consoles"], { PORT: "http" })).rejects.toThrow("environment variable HOST or PORT: ");
     await expect(healthcheck(["--consoles", "--url", "http://127.0.0.1/"])).rejects.toThrow("leave --url out");
+  });
+
+  test("--config asks at the address that the file says", async () => {
+    await using server = serve(() => new Response("OK\n"));
+    const file = join(directory, "routes.yaml");
+    await Bun.write(file, `entrypoints: { http: "\${HTTP_LISTEN:-127.0.0.1:${server.port}}" }\n${TABLE}`);
+    const healthy = { code: 0, stdout: `healthy: http://127.0.0.1:${server.port}/healthz\n`, stderr: "" };
+    expect(await healthcheck(["--config", file])).toEqual(healthy);
+    expect((await healthcheck(["--config", file], { HTTP_LISTEN: ":9" })).stderr).toContain("http://127.0.0.1:9/healthz");
+    await expect(healthcheck(["--config", join(directory, "nowhere.yaml")])).rejects.toThrow("no such file");
+    for (const other of [["--consoles"], ["--url", "http://127.0.0.1/"]]) await expect(healthcheck(["--config", file, ...other])).rejects.toThrow("leave --consoles and --url out");
   });
 
   test("is 1 and names the status for any other answer, redirects included", async () => {

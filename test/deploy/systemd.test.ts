@@ -53,6 +53,13 @@ describe("systemd unit", () => {
     expect(settings.get("ExecReload")).toEqual(["/bin/kill -HUP $MAINPID"]);
   });
 
+  test("may write where routes.yaml suggests to keep the cache, and where certificates are kept", async () => {
+    const [, suggested] = /# directory: (\S+)/.exec(await Bun.file(join(UNIT, "../../../routes.yaml")).text()) ?? [];
+    expect(settings.get("ProtectSystem")).toEqual(["strict"]);
+    expect(suggested).toBe(`/var/cache/${settings.get("CacheDirectory")}`);
+    expect(settings.get("StateDirectory")).toEqual(["route-gateway"]);
+  });
+
   test("leaves the JIT compiler its memory, and Bun's own variables outside", () => {
     expect(settings.has("MemoryDenyWriteExecute")).toBe(false);
     expect(settings.has("LimitAS")).toBe(false);
