@@ -230,7 +230,7 @@ describe("the access line of a console", () => {
     expect(line()).toEqual({
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/) as string, level: "info", message: "access", request_id: id, client: "127.0.0.1", method: "GET",
       path: "/screen/[token]/ubuntu", route: "screens", service: "screen", target: `127.0.0.1:${router.api.port("api")}/lab-2/ubuntu`, status: 101,
-      bytes_in: 12, bytes_out: 12, duration_ms: expect.any(Number) as number, upstream_ms: expect.any(Number) as number, token: tokenHash(good),
+      bytes_in: 12, bytes_out: 12, duration_ms: expect.any(Number) as number, upstream_ms: expect.any(Number) as number, token: tokenHash(good), close_code: 1000,
     });
   });
 
