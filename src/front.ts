@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { knownCaaIdentities } from "./acme/caa.ts";
 import { AdminServer } from "./admin/server.ts";
 import { readTokenFile } from "./admin/token-file.ts";
-import type { Certificate } from "./certificate.ts";
+import { type Certificate, certificateNameFault } from "./certificate.ts";
 import type { Clock } from "./certificate/renewal.ts";
 import { isByWildcardOf } from "./certificate/read.ts";
 import { Certificates } from "./certificates.ts";
@@ -203,7 +203,11 @@ export class Front {
 
   /** Whoever called goes on to open the name. From a CA its certificate takes longer than a caller waits. */
   async #certified(fqdn: string): Promise<void> {
-    if (this.settings.tls?.localAuthority == null || this.registry?.gateways.get(fqdn)?.isPassthrough !== false) return;
+    const gateway = this.registry?.gateways.get(fqdn);
+    if (this.settings.tls?.localAuthority == null || gateway?.isPassthrough !== false) return;
+    const { certificateNames: [name = fqdn] } = gateway;
+    // Nobody signs it, today or later: an underscore, say.
+    if (certificateNameFault(name) !== null) return;
     await this.certificates?.found(fqdn, CERTIFICATE_WAIT_MS);
   }
 
@@ -222,7 +226,8 @@ export class Front {
     const gateway = serverName === null ? undefined : this.registry?.gateways.get(serverName);
     if (gateway?.isPassthrough === true) return { kind: "passthrough", service: gateway.service, backends: this.#inTurn(gateway) };
     const certificate = (serverName === null ? null : this.#certificateFor(serverName)) ?? this.#defaultCertificate();
-    return certificate === null ? null : { kind: "terminate", certificate };
+    if (certificate !== null) return { kind: "terminate", certificate };
+    return gateway === undefined ? null : { kind: "uncertified" };
   }
 
   #inTurn(gateway: Gateway): readonly TunnelAddress[] {

@@ -30,6 +30,8 @@ const HANDSHAKES_AT_ONCE = 5;
 /** What a server name leads to. */
 export type TlsRoute =
   | { readonly kind: "terminate"; readonly certificate: Certificate }
+  /** Known, and refused as long as it has no certificate. */
+  | { readonly kind: "uncertified" }
   /** Backends in the order in which to try them. */
   | { readonly kind: "passthrough"; readonly service: string; readonly backends: readonly TunnelAddress[] };
 
@@ -186,6 +188,7 @@ class TlsConnection implements FrontConnection, Sweepable {
     const { serverName } = hello;
     const route = this.front.options.route(serverName);
     if (route === null) return this.#refuse(serverName, serverName === null ? "no server name" : "unknown server name", alertRecord(UNRECOGNIZED_NAME));
+    if (route.kind === "uncertified") return this.#refuse(serverName, "no certificate yet", alertRecord(UNRECOGNIZED_NAME));
     if (route.kind === "passthrough") this.#passThrough(serverName ?? "", route.service, route.backends, first);
     // Our servers would refuse it, but not before all of the record has come, and it is their turn to answer at once.
     else if (!isAligned) this.#refuse(serverName, "bytes behind the ClientHello in its record", alertRecord(UNEXPECTED_MESSAGE));

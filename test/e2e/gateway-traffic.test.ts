@@ -216,6 +216,15 @@ describe("what is not registered", () => {
     expect(gateway.events("tls refused").map(({ reason }) => reason)).toContain("no server name");
   });
 
+  test("a registered name without a certificate gets the same alert, the log says why, and its registration waited for none", async () => {
+    const startedMs = performance.now();
+    await gateway.set("never", "my_app.example", [backendOf(pod)]);
+    // A certificate that may come is waited for, for five seconds.
+    expect(performance.now() - startedMs).toBeLessThan(4000);
+    await expect(gateway.connect("my_app.example")).rejects.toThrow(/unrecognized.name/i);
+    expect(gateway.events("tls refused").findLast(({ server_name: name }) => name === "my_app.example")?.["reason"]).toBe("no certificate yet");
+  });
+
   test("a Host of another certificate is misdirected (421), so is a workload's that no certificate has, and one of nobody's is not found", async () => {
     await gateway.set("never", "my_app.example", [backendOf(pod)]);
     for (const flag of ["--http1.1", "--http2"]) {
