@@ -151,8 +151,9 @@ export function boolean(): Shape<boolean> {
   };
 }
 
-export function integer(minimum: number, maximum: number, what = "a whole number"): Shape<number> {
-  const expects = `${what} from ${minimum} to ${maximum}`;
+/** @param why there is such a maximum, where that is not plain */
+export function integer(minimum: number, maximum: number, what = "a whole number", why = ""): Shape<number> {
+  const expects = `${what} from ${minimum} to ${maximum}${why === "" ? "" : ` (${why})`}`;
   return {
     expects,
     schema: orVariable({ type: "integer", minimum, maximum }),

@@ -6,7 +6,7 @@ import { certificateNameFault } from "../certificate.ts";
 import { isCidr } from "../lib/address.ts";
 import { excerpt } from "../lib/excerpt.ts";
 import { formatDuration, parseDuration } from "../lib/duration.ts";
-import { parseSize } from "../lib/size.ts";
+import { formatSize, parseSize } from "../lib/size.ts";
 import { suggestion } from "../lib/suggest.ts";
 import type { TokenSource } from "../route.ts";
 import type { BalancePolicy, ServerAddress } from "../service.ts";
@@ -30,13 +30,16 @@ export function duration(options: { readonly mayBeZero?: true; readonly longestM
   });
 }
 
-/** Bytes. */
-export function size(options: { readonly mayBeZero?: true } = {}): Shape<number> {
+/** Bytes. @param options.most with the reason why there is such a bound */
+export function size(options: { readonly mayBeZero?: true; readonly most?: { readonly bytes: number; readonly why: string } } = {}): Shape<number> {
   const expects = `a size such as 512B, 16KiB, 8MiB or 8GiB${options.mayBeZero ? ", or 0" : ""}`;
   return word(expects, orZero("^[0-9]+(B|KiB|MiB|GiB|TiB)$", options), (text) => {
     const bytes = parseSize(text);
     if (bytes === undefined || (bytes === 0 && !options.mayBeZero)) {
       throw new Refusal(`expected ${expects}, found "${excerpt(text)}"${meantSize(text)}`);
+    }
+    if (options.most !== undefined && bytes > options.most.bytes) {
+      throw new Refusal(`expected at most ${formatSize(options.most.bytes)}, found "${excerpt(text)}" (${options.most.why})`);
     }
     return bytes;
   });

@@ -212,6 +212,20 @@ describe("414 and 431", () => {
     }
   });
 
+  test("the largest limits that can be set are reached, and what is beyond the runtime's own gets its 431", async () => {
+    const other = await Cluster.start({ config: "entrypoints: { http: '127.0.0.1:0' }\nlimits: { requestTarget: 60KiB, headers: 60KiB, headerCount: 190 }\nservices: { a: { text: a } }\nroutes: [{ path: /, service: a }]\n" });
+    const lines = (count: number): string[] => Array.from({ length: count }, (_, index) => `X-${index}: 1`);
+    try {
+      expect((await ask(other.port, head("GET", `/${"x".repeat(60 * 1024 - 1)}`))).status).toBe(200);
+      expect((await ask(other.port, head("GET", "/", [`A: ${"x".repeat(60 * 1024 - 100)}`]))).status).toBe(200);
+      expect((await ask(other.port, head("GET", "/", lines(189)))).status).toBe(200);
+      expectRefusal(await ask(other.port, head("GET", "/", lines(190))), 431, "request headers too large");
+      for (const beyond of [head("GET", "/", lines(200)), head("GET", `/${"x".repeat(64 * 1024)}`)]) expect((await ask(other.port, beyond)).status).toBe(431);
+    } finally {
+      await other.stop();
+    }
+  });
+
   test.each([["36 KiB of URL", head("GET", `/${"x".repeat(36 * 1024)}`)],
     ["64 KiB in one header", head("GET", "/", [`X: ${"x".repeat(65_536)}`])],
     ["2000 headers", head("GET", "/", Array.from({ length: 2000 }, (_, i) => `X-${i}: y`))],
