@@ -40,8 +40,11 @@ export type CertificatesOptions = {
   readonly clock?: Clock | undefined;
 };
 
-/** What one resolver keeps, and which attempts of it failed: by name, counted since the start. */
-type Resolver = { readonly renewal: Renewal; readonly failures: Map<string, { readonly count: number; readonly atMs: number }> };
+/** Of more names than this, those that are not registered any more lose their count; until then they may come back: counters don't fall. */
+const COUNTED_LIMIT = 10_000;
+
+/** What one resolver keeps, and how many attempts of it failed: by name, since the start. */
+type Resolver = { readonly renewal: Renewal; readonly failures: Map<string, number> };
 
 export class Certificates {
   readonly set = new CertificateSet();
@@ -88,7 +91,7 @@ export class Certificates {
       if (!isPassthrough && resolver !== null) for (const name of certificateNames.length > 0 ? certificateNames : [fqdn]) wanted[resolver].add(name);
     }
     for (const [resolver, { renewal, failures }] of this.#resolvers) {
-      for (const name of failures.keys()) if (!wanted[resolver].has(name)) failures.delete(name);
+      for (const name of failures.keys()) if (failures.size > COUNTED_LIMIT && !wanted[resolver].has(name)) failures.delete(name);
       renewal.want(wanted[resolver]);
     }
   }
@@ -123,9 +126,9 @@ export class Certificates {
       ...this.#files.states(this.#now()).map(({ certFile, certificate, problem }) => ({
         file: certFile, names: certificate?.names ?? [], issuer: certificate?.issuer ?? null, notAfterMs: certificate?.notAfterMs ?? null, nextRenewalMs: null, lastError: problem, failures: 0,
       })),
-      ...renewed.map(({ state: { names, issuer, notAfterMs, nextMs, error }, failures }) => ({
-        file: null, names, issuer, notAfterMs, nextRenewalMs: Number.isFinite(nextMs) ? nextMs : null, failures: failures?.count ?? 0,
-        lastError: error === null || failures === undefined ? null : { message: error, atMs: failures.atMs },
+      ...renewed.map(({ state: { names, issuer, notAfterMs, nextMs, error, errorMs }, failures = 0 }) => ({
+        file: null, names, issuer, notAfterMs, nextRenewalMs: Number.isFinite(nextMs) ? nextMs : null, failures,
+        lastError: error === null || errorMs === null ? null : { message: error, atMs: errorMs },
       })),
     ];
   }
@@ -148,13 +151,10 @@ export class Certificates {
       events: {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
         failed: (name, error, retryMs) => {
-          failures.set(name, { count: (failures.get(name)?.count ?? 0) + 1, atMs: clock.now() });
+          failures.set(name, (failures.get(name) ?? 0) + 1);
           log.error("certificate not obtained", { name, reason: error.message, ...(retryMs === null ? {} : { retry_s: Math.round(retryMs / 1000) }) });
         },
-        resumed: (name, { atMs, reason }, waitMs, path) => {
-          failures.set(name, { count: 0, atMs });
-          log.warn("certificate waits for its next attempt", { name, reason, retry_s: Math.round(waitMs / 1000), file: path });
-        },
+        resumed: (name, { reason }, waitMs, path) => log.warn("certificate waits for its next attempt", { name, reason, retry_s: Math.round(waitMs / 1000), file: path }),
         problem: ({ path, reason }) => log.error("certificate store", { path, reason }),
       },
     });

@@ -19,7 +19,7 @@ export type CertificateState = {
   readonly notAfterMs: number | null;
   /** null: it is not asked for (a file, or a name that no certificate can be had for). */
   readonly nextRenewalMs: number | null;
-  /** Of the last attempt, or why clients refuse it; null when all is well. */
+  /** Of the last attempt, why there is none now, or why clients refuse what there is; null when all is well. */
   readonly lastError: { readonly message: string; readonly atMs: number } | null;
   /** Attempts that failed, since the start. */
   readonly failures: number;

@@ -5,7 +5,8 @@
 // Pauses are between orders: what the store has for a name is served as soon as the name is wanted.
 //
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
-// one name there is a growing pause, whatever is registered and deleted meanwhile. What a CA counts is kept: a program that is
+// one name there is a growing pause, and after an order that was given up a short one, whatever is registered and deleted
+// meanwhile. What a CA counts is kept: a program that is
 // restarted again and again asks no more often than once an hour (schedule.ts), or than the CA wants.
 //
 // Two clocks: a certificate is due by the wall clock, which may be wrong and is set right some time; pauses are measured by one that nobody sets.
@@ -21,6 +22,10 @@ import type { CertificateStore, StoreProblem } from "./store.ts";
 const ORDERS = 4;
 /** After a failure that others will share (a CA that is down or limits us) no new order begins for this long. */
 const HOLD_MS = 60_000;
+/** So long goes an order on whose name is not wanted any more: a workload that is replaced comes back. */
+const RETURN_MS = 30_000;
+/** From the end of such an order to the next one for its name. */
+const GIVEN_UP_PAUSE_MS = 60_000;
 /** The wall clock may jump, and machines sleep: looked at this often at least. */
 const LOOK_MS = 3_600_000;
 
@@ -84,8 +89,14 @@ export type CertificateState = {
   readonly nextMs: number;
   /** Failures since the last success. */
   readonly failures: number;
+  /** Why there is no newer certificate. */
   readonly error: string | null;
+  /** Since when; null without an error. */
+  readonly errorMs: number | null;
 };
+
+/** Why a name waits, since when (Unix time in ms). */
+type Fault = { readonly message: string; readonly atMs: number };
 
 /** What is known about one name. One that is not wanted any more is kept until it could be asked for again. */
 type Entry = {
@@ -97,8 +108,10 @@ type Entry = {
   /** No attempt is made before, by the clock's `elapsed`. */
   pausedUntilMs: number;
   failures: number;
-  error: string | null;
+  fault: Fault | null;
   running: AbortController | null;
+  /** When it was given up the last time, by the clock's `elapsed`. */
+  leftMs: number;
 };
 
 export class Renewal {
@@ -112,6 +125,7 @@ export class Renewal {
   #wanted: ReadonlySet<string> = new Set();
   /** By the clock's `elapsed`. */
   #heldUntilMs = 0;
+  #holder: Fault | null = null;
   #cancelTimer = (): void => {};
   #isStarted = false;
 
@@ -148,13 +162,19 @@ export class Renewal {
   }
 
   states(): CertificateState[] {
-    const nowMs = this.#clock.now();
-    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map((entry) => ({
-      name: entry.name, names: entry.certificate?.names ?? [entry.name], issuer: entry.certificate?.issuer ?? null,
-      notBeforeMs: entry.certificate?.notBeforeMs ?? null, notAfterMs: entry.certificate?.notAfterMs ?? null,
-      fingerprint: entry.certificate?.fingerprint ?? null,
-      isRunning: entry.running !== null, nextMs: nowMs + this.#waitOf(entry), failures: entry.failures, error: entry.error,
-    }));
+    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map((entry) => this.#stateOf(entry));
+  }
+
+  #stateOf(entry: Entry): CertificateState {
+    const { name, certificate, failures, running } = entry;
+    const [waitMs, heldMs] = [this.#waitOf(entry), this.#heldUntilMs - this.#clock.elapsed()];
+    const isHeld = running === null && heldMs > 0 && waitMs < heldMs;
+    const fault = entry.fault ?? (isHeld ? this.#holder : null);
+    return {
+      name, names: certificate?.names ?? [name], issuer: certificate?.issuer ?? null, notBeforeMs: certificate?.notBeforeMs ?? null,
+      notAfterMs: certificate?.notAfterMs ?? null, fingerprint: certificate?.fingerprint ?? null,
+      isRunning: running !== null, nextMs: this.#clock.now() + (isHeld ? heldMs : waitMs), failures, error: fault?.message ?? null, errorMs: fault?.atMs ?? null,
+    };
   }
 
   #apply(): void {
@@ -166,7 +186,7 @@ export class Renewal {
   #admit(name: string): void {
     const known = this.#entries.get(name);
     if (known?.isWanted === true) return;
-    const entry = known ?? { name, isWanted: true, certificate: null, renewalMs: 0, pausedUntilMs: this.#clock.elapsed(), failures: 0, error: null, running: null };
+    const entry = known ?? { name, isWanted: true, certificate: null, renewalMs: 0, pausedUntilMs: this.#clock.elapsed(), failures: 0, fault: null, running: null, leftMs: 0 };
     entry.isWanted = true;
     this.#entries.set(name, entry);
     const fault = certificateNameFault(name);
@@ -202,27 +222,26 @@ export class Renewal {
     const isRenewed = this.#waitOf(entry) > 0; // By another process, say.
     if (isRenewed || !isRemembered(failure, nowMs) || (!isSameSetup && nextMs <= nowMs)) return;
     entry.failures = failure.count;
-    if (failure.holdsOthers) this.#heldUntilMs = Math.max(this.#heldUntilMs, this.#clock.elapsed() + failure.atMs + HOLD_MS - nowMs);
+    if (failure.holdsOthers) this.#hold(entry.name, failure.reason, failure.atMs);
     if (nextMs <= nowMs) return;
     entry.pausedUntilMs = this.#clock.elapsed() + nextMs - nowMs;
-    entry.error = failure.reason;
+    entry.fault = { message: failure.reason, atMs: failure.atMs };
     events.resumed(entry.name, failure, nextMs - nowMs, store.failurePathOf(entry.name));
   }
 
   /** It may be registered all the same: its TLS may come from elsewhere. */
   #refuse(entry: Entry, error: CertificateError): void {
     entry.pausedUntilMs = Number.POSITIVE_INFINITY;
-    entry.error = error.message;
+    entry.fault = this.#faultOf(error);
     this.options.events.failed(entry.name, error, null);
   }
 
-  /** What was issued stays in the store: a name that comes back is not asked for again. */
+  /** What was issued stays in the store: a name that comes back is not asked for again. An order that runs ends a little later. */
   #giveUp(entry: Entry): void {
     entry.isWanted = false;
-    entry.running?.abort();
+    entry.leftMs = this.#clock.elapsed();
     if (entry.certificate !== null) this.options.certificates.remove(entry.certificate);
     entry.certificate = null;
-    if (entry.running === null && entry.failures === 0) this.#entries.delete(entry.name);
   }
 
   /** Begins what is due and comes back for what will be. */
@@ -231,11 +250,11 @@ export class Renewal {
     if (!this.#isStarted) return;
     let waitMs = LOOK_MS;
     for (const [entry, entryMs] of this.#inTurn()) {
-      if (!entry.isWanted) this.#forget(entry);
-      else if (entry.running === null && !this.#begin(entry)) waitMs = Math.min(waitMs, Math.max(entryMs, this.#heldUntilMs - this.#clock.elapsed()));
+      if (!entry.isWanted) waitMs = Math.min(waitMs, this.#leave(entry));
+      // With all orders running there is nothing to come back for: the end of each looks again.
+      else if (entry.running === null && !this.#begin(entry) && this.#running.size < ORDERS) waitMs = Math.min(waitMs, Math.max(entryMs, this.#heldUntilMs - this.#clock.elapsed()));
     }
-    // With all orders running there is nothing to come back for: the end of each looks again.
-    if (this.#running.size < ORDERS) this.#cancelTimer = this.#clock.after(Math.max(waitMs, 0), () => this.#look());
+    this.#cancelTimer = this.#clock.after(Math.max(waitMs, 0), () => this.#look());
   }
 
   /** Who waits longest first. */
@@ -250,8 +269,15 @@ export class Renewal {
     return certificate === null || isOfFuture(certificate, nowMs) ? pauseMs : Math.max(pauseMs, renewalMs - nowMs);
   }
 
-  #forget(entry: Entry): void {
-    if (entry.running === null && entry.pausedUntilMs <= this.#clock.elapsed()) this.#entries.delete(entry.name);
+  /** @returns ms until the order of a name that is not wanted has to be ended; `Infinity`: there is none, or it ends already */
+  #leave(entry: Entry): number {
+    const isPaused = Number.isFinite(entry.pausedUntilMs) && entry.pausedUntilMs > this.#clock.elapsed();
+    if (entry.running === null && !isPaused) this.#entries.delete(entry.name);
+    if (entry.running === null || entry.running.signal.aborted) return Number.POSITIVE_INFINITY;
+    const waitMs = entry.leftMs + RETURN_MS - this.#clock.elapsed();
+    if (waitMs > 0) return waitMs;
+    entry.running.abort();
+    return Number.POSITIVE_INFINITY;
   }
 
   #begin(entry: Entry): boolean {
@@ -273,7 +299,7 @@ export class Renewal {
       this.#take(entry, certificate);
       if (!isEarly(certificate, this.#clock.now())) entry.pausedUntilMs = this.#clock.elapsed() + successPause(certificate);
     } catch (error) {
-      if (this.#isStarted) await this.#fail(entry, error as Error, signal.aborted);
+      if (this.#isStarted) await (signal.aborted ? this.#rest(entry) : this.#fail(entry, error as Error));
     }
   }
 
@@ -302,7 +328,7 @@ export class Renewal {
   #take(entry: Entry, certificate: Certificate): void {
     this.#serve(entry, certificate);
     entry.failures = 0;
-    entry.error = null;
+    entry.fault = null;
   }
 
   #serve(entry: Entry, certificate: Certificate): void {
@@ -311,16 +337,31 @@ export class Renewal {
     entry.renewalMs = renewalTime(certificate, this.#random);
   }
 
-  /** An order that was given up counts too: registering and deleting a name in turns must not become a storm of orders. */
-  async #fail(entry: Entry, error: IssuerError, isGivenUp: boolean): Promise<void> {
+  /** No failure of the CA; and yet registering and deleting a name in turns must not become a storm of orders. */
+  #rest(entry: Entry): void {
+    entry.pausedUntilMs = this.#clock.elapsed() + GIVEN_UP_PAUSE_MS;
+    entry.fault ??= this.#faultOf(new Error("its order was ended, because the name was not registered any more"));
+  }
+
+  async #fail(entry: Entry, error: IssuerError): Promise<void> {
     entry.failures += 1;
     const retryMs = retryPause(entry.failures, error.retryAfterMs ?? null, this.#random);
     entry.pausedUntilMs = this.#clock.elapsed() + retryMs;
-    if (isGivenUp) return;
-    entry.error = error.message;
-    if (error.holdsOthers === true) this.#heldUntilMs = this.#clock.elapsed() + HOLD_MS;
+    entry.fault = this.#faultOf(error);
+    if (error.holdsOthers === true) this.#hold(entry.name, error.message, entry.fault.atMs);
     if (error.isCounted === true) await this.#keep(entry, error, retryMs);
     this.options.events.failed(entry.name, error, retryMs);
+  }
+
+  #hold(name: string, reason: string, atMs: number): void {
+    const untilMs = this.#clock.elapsed() + atMs + HOLD_MS - this.#clock.now();
+    if (untilMs <= this.#heldUntilMs) return;
+    this.#heldUntilMs = untilMs;
+    this.#holder = { message: `held back by the failure of ${name}: ${reason}`, atMs };
+  }
+
+  #faultOf({ message }: Error): Fault {
+    return { message, atMs: this.#clock.now() };
   }
 
   async #keep({ name, failures: count }: Entry, { message: reason, retryAfterMs, holdsOthers = false }: IssuerError, retryMs: number): Promise<void> {

@@ -188,7 +188,7 @@ describe("Renewal", () => {
     clock.nowMs -= 365 * DAY_MS;
     clock.advance(DAY_MS);
     await settled(renewal);
-    expect(asked).toEqual([A, B, B]);
+    expect(asked.toSorted()).toEqual([A, B, B]);
     expect(stateOf(renewal, A)?.nextMs).toBe(right.notAfterMs - (right.notAfterMs - right.notBeforeMs) / 3);
     clock.advance(60 * DAY_MS);
     await eventually("the renewal", () => asked.filter((name) => name === A).length, (count) => count === 2);
@@ -337,6 +337,10 @@ describe("Renewal", () => {
     instead = () => failing({ holdsOthers: true });
     const renewal = await start(many);
     await eventually("the first failures", () => failures.length, (count) => count === 4);
+    const late = many.find((name) => !asked.includes(name))!;
+    expect(stateOf(renewal, late)).toMatchObject({
+      failures: 0, nextMs: clock.nowMs + MINUTE_MS, error: expect.stringMatching(/^held back by the failure of n\d.example.org: the CA refuses$/), errorMs: clock.nowMs,
+    });
     clock.advance(MINUTE_MS - 1);
     expect(asked).toHaveLength(4);
     instead = null;
@@ -370,29 +374,65 @@ describe("Renewal", () => {
     expect(set.all()).toHaveLength(9);
   });
 
-  test("gives up a name that is not wanted any more, in the middle of an order", async () => {
+  test("ends the order of a name that is not wanted any more, half a minute later, and calls that no failure", async () => {
     const stopped = Promise.withResolvers<void>();
     instead = (_, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => { stopped.resolve(); reject(signal.reason as Error); }));
     const renewal = await start([A]);
     await eventually("the order", () => asked.length, (count) => count === 1);
     renewal.want([]);
+    clock.advance(MINUTE_MS / 2);
     await stopped.promise;
     expect(renewal.states()).toEqual([]);
     expect(failures).toEqual([]);
   });
 
-  test("does not become a storm of orders when a name is registered and deleted in turns", async () => {
+  test("gives the order that runs to a name that comes back, however often it went", async () => {
+    const signed = Promise.withResolvers<void>();
+    instead = () => signed.promise;
+    const renewal = await start([A]);
+    await eventually("the order", () => asked.length, (count) => count === 1);
+    for (let turn = 0; turn < 7; turn += 1) {
+      renewal.want([]);
+      clock.advance(MINUTE_MS / 2 - 1);
+      renewal.want([A]);
+    }
+    signed.resolve();
+    await settled(renewal);
+    expect(served(A)).not.toBeNull();
+    expect(asked).toEqual([A]);
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 0, error: null });
+  });
+
+  test("does not become a storm of orders when a name is registered and deleted in turns: a minute lies between two, and no more", async () => {
     instead = (_, signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
     const renewal = await start([A]);
     await eventually("the order", () => asked.length, (count) => count === 1);
-    for (let turn = 0; turn < 10; turn++) {
+    for (let order = 1; order <= 7; order += 1) {
       renewal.want([]);
-      await eventually("the end of the order", () => clock.pending, (count) => count === 1);
+      clock.advance(MINUTE_MS / 2);
       renewal.want([A]);
+      const { nextMs } = (await eventually("the pause", () => stateOf(renewal, A), (state) => state?.isRunning === false))!;
+      expect(nextMs).toBe(clock.nowMs + MINUTE_MS);
+      expect(stateOf(renewal, A)).toMatchObject({ failures: 0, error: "its order was ended, because the name was not registered any more" });
+      renewal.want([]);
+      clock.advance(MINUTE_MS - 1);
+      renewal.want([A]);
+      expect(asked).toHaveLength(order);
+      clock.advance(1);
+      await eventually("the next order", () => asked.length, (count) => count === order + 1);
     }
-    await eventually("the pause", () => stateOf(renewal, A), (state) => state?.isRunning === false);
-    expect(asked).toHaveLength(1);
-    expect(stateOf(renewal, A)?.nextMs).toBeGreaterThan(clock.nowMs);
+    expect(failures).toEqual([]);
+  });
+
+  test("goes on with the pause after a failure when the name is deleted and registered again, and says why", async () => {
+    instead = () => failing();
+    const renewal = await start([A]);
+    await settled(renewal);
+    const before = stateOf(renewal, A);
+    renewal.want([]);
+    renewal.want([A]);
+    expect(stateOf(renewal, A)).toEqual(before!);
+    expect(before).toMatchObject({ failures: 1, error: "the CA refuses", errorMs: clock.nowMs, nextMs: clock.nowMs + MINUTE_MS });
   });
 
   test("serves nothing for a name that was given up, and asks for nothing when it comes back", async () => {
