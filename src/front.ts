@@ -7,6 +7,7 @@ import { knownCaaIdentities } from "./acme/caa.ts";
 import { AdminServer } from "./admin/server.ts";
 import { readTokenFile } from "./admin/token-file.ts";
 import { type Certificate, certificateNameFault } from "./certificate.ts";
+import { type CertificatePair, readCertificatePair } from "./certificate/files.ts";
 import type { Clock } from "./certificate/renewal.ts";
 import { isByWildcardOf } from "./certificate/read.ts";
 import { Certificates } from "./certificates.ts";
@@ -30,7 +31,7 @@ import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
 import { isOwnListener } from "./registry/own-listener.ts";
 import { Registry } from "./registry/registry.ts";
-import { NO_RULES, type Rules, rulesOf } from "./registry/rules.ts";
+import { type Rules, rulesOf } from "./registry/rules.ts";
 import type { GatewaySettings, ListenAddress, Settings } from "./settings.ts";
 import type { TunnelAddress } from "./upstream/tunnel.ts";
 import { ZbusServer } from "./zbus/server.ts";
@@ -80,22 +81,22 @@ export class Front {
   /** Opens what has to be there before the first request. @throws Error; nothing is left open then */
   static async open(settings: Settings, log: Log, clock?: Clock): Promise<Front> {
     const { tls, gateway } = settings;
-    const dns = gateway === null ? null : await openDns(gateway, settings, log);
     let certificates: Certificates | null = null;
+    let front: Front | null = null;
+    const registry = gateway === null ? null : await openRegistry(gateway, rulesOf(gateway, {
+      isReserved: reservation(settings, () => certificates),
+      isOwnListener: (backend) => isOwnListener(backend, front === null ? listenersOf(settings) : front.#listeners),
+    }), log);
+    let dns: DnsServer | null = null;
     try {
+      dns = gateway === null ? null : await openDns(gateway, settings, log);
       certificates = tls === null ? null : await Certificates.open({ tls, gateway, http: settings.http, zone: dns, caaIdentities: (names) => dns?.nameIssuers(names), log, clock });
-      let front: Front | null = null;
-      const rules = gateway === null ? NO_RULES : rulesOf(gateway, {
-        isReserved: reservation(settings, certificates),
-        isOwnListener: (backend) => isOwnListener(backend, front === null ? listenersOf(settings) : front.#listeners),
-      });
-      const registry = gateway === null ? null : await openRegistry(gateway, rules, log);
       front = new Front(settings, log, registry, certificates, dns);
       front.#follow();
       return front;
     } catch (error) {
-      await certificates?.close();
-      await dns?.stop();
+      registry?.close();
+      await Promise.all([certificates?.close(), dns?.stop()]);
       throw error;
     }
   }
@@ -257,10 +258,20 @@ function listenersOf({ http, tls, admin }: Settings, httpsPort = tls?.https.port
  * The hosts of our own routes are those that the operator has certificates for, by name: a wildcard may be for workloads. Certificate files
  * change while we run, and what is registered then stays. Without routes of our own the certificates are for whatever is registered.
  */
-function reservation({ routes, tls }: Settings, certificates: Certificates | null): (fqdn: string) => boolean {
+function reservation({ routes, tls }: Settings, certificates: () => Certificates | null): (fqdn: string) => boolean {
   if (routes.length === 0 || tls === null) return () => false;
   const names = new Set([...tls.names, tls.defaultName]);
-  return (fqdn) => names.has(fqdn) || certificates?.fileNames.has(fqdn) === true;
+  // The registry is read before the certificates are opened.
+  const atStart = new Set(tls.files.flatMap(namesIn));
+  return (fqdn) => names.has(fqdn) || (certificates()?.fileNames ?? atStart).has(fqdn);
+}
+
+function namesIn(pair: CertificatePair): readonly string[] {
+  try {
+    return readCertificatePair(pair).names;
+  } catch {
+    return []; // Told when it is opened to be served.
+  }
 }
 
 async function openRegistry({ root, domain }: GatewaySettings, rules: Rules, log: Log): Promise<Registry> {
