@@ -48,10 +48,28 @@ export class TargetGuard {
    * @throws RouteError forbidden
    */
   checkAddress(address: string, name: string | null): void {
-    if (this.#cidrs.has(address)) return;
-    if (isIP(address) === 0 || DENIED.has(address)) throw new RouteError("forbidden", `target refused: ${address} is not an address for desktops`);
-    if (this.#anyAllowed) return;
-    if (name !== null && this.#suffixes.some((suffix) => `.${name}`.endsWith(suffix))) return;
-    throw new RouteError("forbidden", `target refused: ${name ?? address} is not in allowedTargets`);
+    this.#checkDenied(address);
+    if (!this.#isListed(address, name)) throw new RouteError("forbidden", `target refused: ${name ?? address} is not in allowedTargets`);
+  }
+
+  /**
+   * Those of a name's addresses that may be dialled, at least one. One denied address among good ones is how rebinding looks: then none is.
+   * One that is merely not listed is left out: a cluster's names may have IPv6 where only IPv4 was allowed.
+   * @throws RouteError forbidden
+   */
+  listedAddresses(addresses: readonly string[], name: string): readonly string[] {
+    for (const address of addresses) this.#checkDenied(address);
+    const listed = addresses.filter((address) => this.#isListed(address, name));
+    if (listed.length === 0) throw new RouteError("forbidden", `target refused: ${name} is not in allowedTargets`);
+    return listed;
+  }
+
+  #checkDenied(address: string): void {
+    const isDenied = !this.#cidrs.has(address) && (isIP(address) === 0 || DENIED.has(address));
+    if (isDenied) throw new RouteError("forbidden", `target refused: ${address} is not an address for desktops`);
+  }
+
+  #isListed(address: string, name: string | null): boolean {
+    return this.#anyAllowed || this.#cidrs.has(address) || (name !== null && this.#suffixes.some((suffix) => `.${name}`.endsWith(suffix)));
   }
 }

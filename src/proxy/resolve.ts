@@ -24,7 +24,7 @@ export class TargetResolver {
   constructor(private readonly guard: TargetGuard, private readonly names: NameResolver, private readonly holding: Holding) {}
 
   /**
-   * The pod's service port at each address of the pod, which all passed the guard; synchronous unless a name has to be looked up.
+   * The pod's service port at each address of the pod, of those that the guard lets pass; synchronous unless a name has to be looked up.
    * @throws RouteError forbidden (guard), bad_gateway (no such name, also after waiting for it), gateway_timeout (name server silent)
    */
   desktop(service: TargetService, match: Match, identity: DesktopIdentity, waiter: RequestWaiter): Targets | Promise<Targets> {
@@ -55,9 +55,7 @@ export class TargetResolver {
   #check(addresses: readonly string[], name: string, port: number): Targets {
     const known = this.#checked.get(addresses)?.get(port);
     if (known !== undefined) return known;
-    // One denied address among good ones is how rebinding looks: all must pass.
-    for (const address of addresses) this.guard.checkAddress(address, name);
-    const [first, ...others] = addresses.slice(0, ADDRESSES).map((address) => plainTarget(address, port, name));
+    const [first, ...others] = this.guard.listedAddresses(addresses, name).slice(0, ADDRESSES).map((address) => plainTarget(address, port, name));
     return this.#remember(addresses, port, [first as Target, ...others]);
   }
 

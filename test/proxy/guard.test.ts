@@ -52,4 +52,13 @@ describe("a guard with a list", () => {
   ])("address %p of the name %p passes: %p", (address, name, allowed) => {
     expect(passes(() => guard.checkAddress(address, name))).toBe(allowed);
   });
+
+  test("leaves out what a name has and the list has not", () => {
+    expect(guard.listedAddresses(["10.9.9.9", "fd00::1", "127.0.1.5"], "pod.example")).toEqual(["10.9.9.9", "127.0.1.5"]);
+    expect(guard.listedAddresses(["11.0.0.1", "fd00::1"], "a.desktop.example")).toEqual(["11.0.0.1", "fd00::1"]);
+  });
+
+  test.each([["none that is listed", ["11.0.0.1", "fd00::1"]], ["a denied one", ["10.9.9.9", "169.254.169.254"]]])("refuses a name with %s", (_what, addresses) => {
+    expect(passes(() => void guard.listedAddresses(addresses, "pod.example"))).toBe(false);
+  });
 });
