@@ -8,6 +8,7 @@ import { Admission } from "./entrypoint/admission.ts";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
 import type { Front } from "./front.ts";
 import { Sweeper } from "./lib/deadlines.ts";
+import { descriptorLimit } from "./lib/descriptors.ts";
 import { Log } from "./lib/log.ts";
 import { within } from "./lib/within.ts";
 import { Proxy } from "./proxy/proxy.ts";
@@ -18,6 +19,8 @@ import { TokenFront, type TokenSettings } from "./token/token-front.ts";
 import { findNameservers } from "./upstream/nameservers.ts";
 import { readServiceAccount } from "./upstream/service-account.ts";
 
+/** What a few hundred clients may need; common limits are far above. */
+const FEW_DESCRIPTORS = 4096;
 /** How often a drain looks whether it is done. */
 const DRAIN_LOOK_MS = 20;
 /** What clients get to answer the close frames that a drain sends. */
@@ -61,6 +64,7 @@ export class App {
       this.#lookAtCredentials(this.settings);
       this.#lookAtDirectories(this.settings);
       this.#lookAtParameters(this.settings);
+      this.#lookAtDescriptors();
       this.#snapshot = this.#makeSnapshot(this.settings, this.#tokens, await loadCache(this.settings), null);
       const front = this.#front = await openFront(this.settings, this.log, this.options.clock);
       this.#proxy = new Proxy(this.#snapshot, this.log, this.#sweeper, IDLE_TIMEOUT_S, front?.edge, front?.gateways, front?.meter);
@@ -241,6 +245,12 @@ export class App {
   /** What nginx takes in the same place, and we do not do. */
   #lookAtParameters({ dns }: Settings): void {
     if (dns.ignored.length > 0) this.log.warn("parameters of nginx's resolver have no effect here", { nameserver: dns.ignored.join(" ") });
+  }
+
+  /** A client and its upstream are two descriptors; whoever has none left accepts nobody, /healthz included. */
+  #lookAtDescriptors(): void {
+    const limit = descriptorLimit();
+    if (limit !== null && limit < FEW_DESCRIPTORS) this.log.warn("few files may be open at a time: raise the limit (ulimit -Hn, LimitNOFILE=, --ulimit nofile=), or bound limits.connections", { limit });
   }
 
   #release(): void {

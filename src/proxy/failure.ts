@@ -1,7 +1,7 @@
 // What went wrong on the way of a request: what of it the client hears, and what the log says.
 
 import { RouteError } from "../errors.ts";
-import { BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, UpstreamClosedError, UpstreamTimeoutError } from "../upstream/exchange.ts";
+import { BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, TooManyFilesError, UpstreamClosedError, UpstreamTimeoutError } from "../upstream/exchange.ts";
 import { ProtocolError } from "../upstream/response-head.ts";
 import { HandshakeRefusedError } from "../upstream/websocket.ts";
 
@@ -12,6 +12,7 @@ export function upstreamError(thrown: unknown): unknown {
   if (thrown instanceof BodyTooLargeError) return new RouteError("body_too_large", thrown.message, options);
   if (thrown instanceof ClientStalledError) return new RouteError("request_timeout", thrown.message, options);
   if (thrown instanceof UpstreamTimeoutError) return new RouteError("gateway_timeout", thrown.message, options);
+  if (thrown instanceof TooManyFilesError) return new RouteError("unavailable", thrown.message, { ...options, retryAfterS: 1 });
   if (thrown instanceof ClientGoneError) return new RouteError("bad_request", thrown.message, options);
   if (thrown instanceof HandshakeRefusedError) return new RouteError(refusalOf(thrown.status), thrown.message, options);
   if (thrown instanceof ConnectError || thrown instanceof UpstreamClosedError || thrown instanceof ProtocolError) {

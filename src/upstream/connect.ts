@@ -8,9 +8,10 @@
 import { isIP } from "node:net";
 import { checkServerIdentity } from "node:tls";
 import type { Socket, SocketHandler } from "bun";
+import { hasFreeDescriptor } from "../lib/descriptors.ts";
 import type { TargetTls } from "../target.ts";
 import type { Dial } from "./dial.ts";
-import { ConnectError } from "./exchange.ts";
+import { ConnectError, TooManyFilesError } from "./exchange.ts";
 
 export type ConnectAddress = {
   readonly address: string;
@@ -33,7 +34,7 @@ const ALPN = Buffer.from("\x08http/1.1", "latin1");
 /**
  * Connects, once.
  * @param data what `handlers` find at their socket. Of one that `dial` was not settled with they hear the end at most, and nothing before a good certificate
- * @param dial is settled with the connection, or with ConnectError: the system's or the TLS library's own error with its
+ * @param dial is settled with the connection, with TooManyFilesError when we have no descriptor for it, or with ConnectError: the system's or the TLS library's own error with its
  *   `code` is the cause (ECONNREFUSED, ENOENT, ENOTFOUND, UNABLE_TO_VERIFY_LEAF_SIGNATURE, ERR_TLS_CERT_ALTNAME_INVALID)
  */
 export function connect<S>(to: ConnectAddress, data: S, handlers: SocketHandler<S>, dial: Dial<S>): void {
@@ -47,7 +48,10 @@ export function connect<S>(to: ConnectAddress, data: S, handlers: SocketHandler<
       : { data, socket: { ...handlers, open: opened } };
     if (socketPath) return Bun.connect<S>({ unix: socketPath, ...options });
     return Bun.connect<S>({ hostname: to.address, port: to.port, ...options });
-  }).catch(failed);
+  }).catch((error: Error) => {
+    if (hasFreeDescriptor()) failed(error);
+    else dial.settle(new TooManyFilesError("cannot connect: too many open files"));
+  });
 }
 
 /** Handlers that let nothing through before the handshake's end. */

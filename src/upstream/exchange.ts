@@ -58,11 +58,13 @@ export type UpstreamResponse = {
 /** Whose exchange it is: one of the two is called, once. Methods rather than a promise or closures: this is the way of every request. */
 export interface ExchangeReceiver {
   answered(response: UpstreamResponse): void;
-  /** With ConnectError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError. */
+  /** With ConnectError, TooManyFilesError, UpstreamClosedError, UpstreamTimeoutError, ProtocolError, BodyTooLargeError or ClientGoneError. */
   failed(error: Error): void;
 }
 
 export class ConnectError extends Error { override name = "ConnectError"; }
+/** We could not open a connection, whoever is at the other end: that says nothing about a server. */
+export class TooManyFilesError extends Error { override name = "TooManyFilesError"; }
 export class UpstreamClosedError extends Error {
   override name = "UpstreamClosedError";
   /** Not a byte of an answer had come. */
