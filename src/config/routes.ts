@@ -11,6 +11,7 @@ export function buildRoutes(file: ConfigFile, services: ReadonlyMap<string, Serv
   const declared = [...pass.keysOf(file.services)].map(String);
   const seen = new Map<string, number | null>();
   noteUnusedServices(file, declared, pass);
+  if (file.routes.length === 0 && file.gateway === undefined) pass.source.note(pass.placeOf(file, "routes"), "there is no route: everything is answered 404");
   const routes = file.routes.flatMap((entry) => {
     const service = services.get(entry.service);
     // A service whose own entry is wrong has been reported there.

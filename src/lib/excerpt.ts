@@ -14,6 +14,7 @@ export function excerpt(whole: string): string {
 
 /** A sentence of the YAML library in our style, lower case and no period; what it quotes of the file is an excerpt. */
 export function yamlFault(message: string): string {
+  if (message.includes("multiple documents")) return "a second document begins here (\"---\"): one file holds one";
   const [, said = message, quoted = ""] = /^(.*?(?:[\w)]:|directive) )(.*)$/s.exec(message) ?? [];
   const short = said === message ? message.replace(/\.$/, "") : `${said}${excerpt(quoted)}`;
   return `not valid YAML: ${short.charAt(0).toLowerCase()}${short.slice(1)}`;

@@ -31,6 +31,7 @@ async function run(command: Command, argv: readonly string[], env: Record<string
   return { code, ...out };
 }
 
+const MAIN = new URL("../../src/main.ts", import.meta.url).pathname;
 const SHIPPED = new URL("../../routes.yaml", import.meta.url).pathname;
 const SHIPPED_CONSOLES = new URL("../../consoles.yaml", import.meta.url).pathname;
 
@@ -101,6 +102,33 @@ describe("check", () => {
     await writeFile(file, TABLE, { mode: 0o000 });
     expect((await run(check, [file])).stderr).toBe(`cannot read ${file}: not permitted\n`);
   });
+
+  test("takes bytes that are not UTF-8 for a mistake, and says where they are", async () => {
+    const file = join(directory, "latin.yaml");
+    await writeFile(file, `# \u00e9 \ufffd\n${TABLE}# caf\u00e9\n`);
+    expect((await run(check, [file])).code).toBe(0);
+    await writeFile(file, Buffer.concat([Buffer.from(`# \u00e9 \ufffd\n${TABLE}# caf`), Buffer.from([0xe9, 0x0a])]));
+    expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `${file}:6:6: the file is not UTF-8: what stands here is written in another encoding\n` });
+  });
+
+  test("says that a second document is one too many", async () => {
+    const file = await fileWith(`${TABLE}---\n${TABLE}`);
+    expect(await run(check, [file])).toEqual({ code: 1, stdout: "", stderr: `${file}:5:1: a second document begins here ("---"): one file holds one\n` });
+  });
+
+  test("notes that there is no route", async () => {
+    const file = await fileWith("services: {}\nroutes: []\n");
+    expect(await run(check, [file])).toEqual({ code: 0, stdout: `${file}: ok (0 routes, 0 services)\n`, stderr: `${file}:2:9: note: there is no route: everything is answered 404\n` });
+  });
+
+  test.skipIf(Bun.which("mkfifo") === null)("reads a pipe that somebody writes to, and does not wait for ever for one that nobody does", async () => {
+    const fifo = join(directory, "fifo");
+    expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+    const checking = (file: string, stdin: "ignore" | Blob) => Bun.spawn([process.execPath, MAIN, "check", file], { stdin, stdout: "pipe", stderr: "pipe" });
+    const [piped, alone] = [checking("/dev/stdin", new Blob([TABLE])), checking(fifo, "ignore")];
+    expect([await piped.stdout.text(), await piped.exited]).toEqual(["/dev/stdin: ok (1 route, 1 service)\n", 0]);
+    expect([await alone.stderr.text(), await alone.exited]).toEqual([`cannot read ${fifo}: it is a pipe that nobody writes to\n`, 1]);
+  }, 20_000);
 
   test("prints no control characters of a file that is no text", async () => {
     const bytes = Array.from({ length: 256 }, (_, index) => String.fromCharCode((index * 7) % 256)).join("");

@@ -148,7 +148,7 @@ describe("a mistake is reported with its place", () => {
     ["a key in place of a file", `▸${KEY}`, 'expected a map of keys and values, found "-----BEGIN PRIVATE K…"'],
     ["a key in place of a text", T("service: 40-1976-workloadname", `service: |▸MIIEvQIBADANBgkqhkiG9w0BAQ`), "not valid YAML: block scalar header includes extra characters: |MIIEvQIBADANBgkqhki…"],
     ["broken YAML", T("tls:", "tls: }").replace("}", "▸}"), "not valid YAML: unexpected flow-map-end token in YAML stream: \"}\""],
-    ["a second document", `${NAME_FILE}▸---\n${NAME_FILE}`, "not valid YAML: source contains multiple documents; please use YAML.parseAllDocuments()"],
+    ["a second document", `${NAME_FILE}▸---\n${NAME_FILE}`, 'a second document begins here ("---"): one file holds one'],
     ["an unprintable service", T("    services:\n        40-1976-workloadname", "    services:\n        ▸\"a\\e[1m\"").replace("service: 40-1976-workloadname", "service: \"a\\e[1m\""), 'service "a\\u001b[1m" holds characters that cannot be printed'],
   ])("%s", (_what, marked, message) => {
     const before = marked.slice(0, marked.indexOf("▸"));
