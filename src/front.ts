@@ -184,7 +184,7 @@ export class Front {
 
   #calls(registry: Registry, { domain, publicAddresses, checkDomains }: GatewaySettings): GatewayHandlers {
     const isChecked = checkDomains && publicAddresses.length > 0;
-    if (checkDomains && !isChecked) this.log.warn("domains are registered wherever they point: no public address is configured to compare with");
+    if (checkDomains && !isChecked) this.log.warn("domains are registered wherever they point: no public address is configured to compare with (gateway.publicAddresses, or --public-address)");
     const checkDomain = isChecked ? createDomainCheck({ publicAddresses, servers: this.settings.dns.nameservers }) : null;
     const calls = new GatewayCalls({ registry, domain, rules: registry.rules, checkDomain, meter: this.meter });
     return {

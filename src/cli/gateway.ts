@@ -19,7 +19,7 @@ export const command: Command = {
       { name: "root", value: "DIR", default: "/var/cache/modules/gateway", help: "registry (proxy), certificates and accounts are below it" },
       { name: "broker", value: "URL", help: "Redis with zbus calls, unix:///var/run/redis.sock or tcp://[:password@]host:port; without it there is the admin API only" },
       { name: "domain", value: "NAME", help: "the gateway's own domain: name proxies are below it" },
-      { name: "public-address", value: "IP", repeat: true, help: "an address of this gateway: what domains must resolve to" },
+      { name: "public-address", value: "IP", repeat: true, help: "an address of this gateway: what registered domains must resolve to; without one they are registered wherever they point" },
       { name: "http", value: "HOST:PORT", default: ":80", help: "challenges and redirects" },
       { name: "https", value: "HOST:PORT", default: ":443", help: "TLS, terminated or passed through" },
       { name: "admin", value: "HOST:PORT", default: "127.0.0.1:9090", help: "admin API and metrics" },
@@ -32,7 +32,7 @@ export const command: Command = {
       { name: "tls-local", help: "certificates of an authority of our own, for trying things out" },
       { name: "allow-loopback-backends", help: "backends may be on this machine, for trying things out" },
       { name: "nameserver", value: "HOST[:PORT]", help: "who is asked where a domain points; the system's by default" },
-      { name: "skip-domain-check", help: "registered domains need not resolve to a public address" },
+      { name: "skip-domain-check", help: "domains are registered wherever they point, though there is a --public-address" },
       { name: "log-format", value: "json|pretty", help: "one JSON object a line, or lines for people (default json)" },
     ],
     examples: [

@@ -71,8 +71,8 @@ const tls = object({
 const gateway = object({
   root: withDefault(DIRECTORY, "/var/cache/modules/gateway", "the registry is the directory proxy below it, certificates are beside it"),
   domain: optional(dnsName, "what named proxies are put below"),
-  publicAddresses: withDefault(list(ipAddress), [], "our own addresses: what registered domains must resolve to, and what no backend may be"),
-  checkDomains: withDefault(boolean(), true, "a registered domain must resolve to one of publicAddresses"),
+  publicAddresses: withDefault(list(ipAddress), [], "our own addresses: what registered domains must resolve to (without one they are registered wherever they point), and what no backend may be"),
+  checkDomains: withDefault(boolean(), true, "a registered domain must resolve to one of publicAddresses; false: it is registered wherever it points"),
   allowLoopbackBackends: withDefault(boolean(), false, "backends may be on this machine, for trying things out"),
   broker: optional(brokerUrl, "Redis with zbus calls: unix:///path or tcp://[:password@]host:port"),
   dns: optional(listenAddress, "address where DNS-01 challenges are answered, such as :53"),

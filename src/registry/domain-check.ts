@@ -6,7 +6,7 @@ import { canonicalAddress } from "../lib/address.ts";
 import { quoted } from "./errors.ts";
 
 export type DomainCheckOptions = {
-  /** Of this gateway, IP literals. */
+  /** Of this gateway, IP literals; at least one. */
   readonly publicAddresses: readonly string[];
   /** DNS servers as `ip[:port]`; null asks those of /etc/resolv.conf. */
   readonly servers: readonly string[] | null;
@@ -20,7 +20,6 @@ export type DomainCheck = (fqdn: string) => Promise<string | null>;
 export function createDomainCheck({ publicAddresses, servers, deadlineMs = 5000 }: DomainCheckOptions): DomainCheck {
   const own = new Set(publicAddresses.map((address) => canonicalAddress(address) ?? address));
   return async (fqdn) => {
-    if (own.size === 0) return `cannot check where ${quoted(fqdn)} points: this gateway has no public addresses configured`;
     // One for each check: cancelling ends all queries of a resolver.
     const resolver = new Resolver({ timeout: Math.ceil(deadlineMs / 2), tries: 2 });
     if (servers !== null) resolver.setServers(servers);

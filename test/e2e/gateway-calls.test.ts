@@ -312,7 +312,7 @@ describe("a gateway with public addresses", () => {
   }));
 
   test("that has none to compare with says at its start that domains are not checked", () => atAnother({ checkDomains: true }, "REST", async (way, unchecked) => {
-    expect(unchecked.events("domains are registered wherever they point: no public address is configured to compare with").length).toBe(1);
+    expect(unchecked.events("domains are registered wherever they point: no public address is configured to compare with (gateway.publicAddresses, or --public-address)").length).toBe(1);
     await way.setFqdn("1", "anywhere.example", ["http://10.0.0.1"]);
   }));
 });
