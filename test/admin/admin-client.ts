@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CertificateState } from "../../src/admin/answers.ts";
-import type { AdminOptions } from "../../src/admin/api.ts";
+import type { AdminOptions, Health } from "../../src/admin/api.ts";
 import type { CacheControl } from "../../src/admin/cache-control.ts";
 import { AdminServer } from "../../src/admin/server.ts";
 import { Meter } from "../../src/metrics/meter.ts";
@@ -19,7 +19,7 @@ export class TestAdmin {
   certificates: CertificateState[] = [];
   services: object[] = [];
   cache: CacheControl = { stats: () => null, purge: () => 0 };
-  health: { status: string; [detail: string]: unknown } = { status: "ok" };
+  health: Health = { status: "ok" };
 
   private constructor(readonly root: string, readonly registry: Registry, readonly options: AdminOptions, readonly server: AdminServer) {}
 
