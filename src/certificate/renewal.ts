@@ -26,6 +26,8 @@ const HOLD_MS = 60_000;
 const RETURN_MS = 30_000;
 /** From the end of such an order to the next one for its name. */
 const GIVEN_UP_PAUSE_MS = 60_000;
+/** What could not be written is written again this often. */
+const KEEP_MS = 60_000;
 /** The wall clock may jump, and machines sleep: looked at this often at least. */
 const LOOK_MS = 3_600_000;
 
@@ -98,6 +100,9 @@ export type CertificateState = {
 /** Why a name waits, since when (Unix time in ms). */
 type Fault = { readonly message: string; readonly atMs: number };
 
+/** A certificate that is not in the store: when it is written there again, by the clock's `elapsed`. */
+type Unkept = Fault & { readonly certificate: Certificate; readonly againMs: number };
+
 /** What is known about one name. One that is not wanted any more is kept until it could be asked for again. */
 type Entry = {
   readonly name: string;
@@ -109,6 +114,7 @@ type Entry = {
   pausedUntilMs: number;
   failures: number;
   fault: Fault | null;
+  unkept: Unkept | null;
   running: AbortController | null;
   /** When it was given up the last time, by the clock's `elapsed`. */
   leftMs: number;
@@ -169,7 +175,7 @@ export class Renewal {
     const { name, certificate, failures, running } = entry;
     const [waitMs, heldMs] = [this.#waitOf(entry), this.#heldUntilMs - this.#clock.elapsed()];
     const isHeld = running === null && heldMs > 0 && waitMs < heldMs;
-    const fault = entry.fault ?? (isHeld ? this.#holder : null);
+    const fault = entry.fault ?? entry.unkept ?? (isHeld ? this.#holder : null);
     return {
       name, names: certificate?.names ?? [name], issuer: certificate?.issuer ?? null, notBeforeMs: certificate?.notBeforeMs ?? null,
       notAfterMs: certificate?.notAfterMs ?? null, fingerprint: certificate?.fingerprint ?? null,
@@ -186,7 +192,7 @@ export class Renewal {
   #admit(name: string): void {
     const known = this.#entries.get(name);
     if (known?.isWanted === true) return;
-    const entry = known ?? { name, isWanted: true, certificate: null, renewalMs: 0, pausedUntilMs: this.#clock.elapsed(), failures: 0, fault: null, running: null, leftMs: 0 };
+    const entry = known ?? { name, isWanted: true, certificate: null, renewalMs: 0, pausedUntilMs: this.#clock.elapsed(), failures: 0, fault: null, unkept: null, running: null, leftMs: 0 };
     entry.isWanted = true;
     this.#entries.set(name, entry);
     const fault = certificateNameFault(name);
@@ -242,6 +248,7 @@ export class Renewal {
     entry.leftMs = this.#clock.elapsed();
     if (entry.certificate !== null) this.options.certificates.remove(entry.certificate);
     entry.certificate = null;
+    entry.unkept = null;
   }
 
   /** Begins what is due and comes back for what will be. */
@@ -252,7 +259,7 @@ export class Renewal {
     for (const [entry, entryMs] of this.#inTurn()) {
       if (!entry.isWanted) waitMs = Math.min(waitMs, this.#leave(entry));
       // With all orders running there is nothing to come back for: the end of each looks again.
-      else if (entry.running === null && !this.#begin(entry) && this.#running.size < ORDERS) waitMs = Math.min(waitMs, Math.max(entryMs, this.#heldUntilMs - this.#clock.elapsed()));
+      else if (entry.running === null && !this.#begin(entry) && this.#running.size < ORDERS) waitMs = Math.min(waitMs, this.#unkeptOf(entry), Math.max(entryMs, this.#heldUntilMs - this.#clock.elapsed()));
     }
     this.#cancelTimer = this.#clock.after(Math.max(waitMs, 0), () => this.#look());
   }
@@ -280,16 +287,26 @@ export class Renewal {
     return Number.POSITIVE_INFINITY;
   }
 
+  /** Until its certificate is written again, ms; `Infinity`: it is kept. */
+  #unkeptOf({ unkept }: Entry): number {
+    return unkept === null ? Number.POSITIVE_INFINITY : unkept.againMs - this.#clock.elapsed();
+  }
+
   #begin(entry: Entry): boolean {
-    if (this.#waitOf(entry) > 0 || this.#heldUntilMs > this.#clock.elapsed() || this.#running.size >= ORDERS) return false;
+    if (this.#running.size >= ORDERS) return false;
+    if (this.#waitOf(entry) <= 0 && this.#heldUntilMs <= this.#clock.elapsed()) this.#run(entry, (signal) => this.#renew(entry, signal));
+    else if (this.#unkeptOf(entry) <= 0) this.#run(entry, (signal) => this.#keepAgain(entry, signal));
+    return entry.running !== null;
+  }
+
+  #run(entry: Entry, job: (signal: AbortSignal) => Promise<void>): void {
     entry.running = new AbortController();
-    const run = this.#renew(entry, entry.running.signal).finally(() => {
+    const run = job(entry.running.signal).finally(() => {
       entry.running = null;
       this.#running.delete(run);
       this.#look();
     });
     this.#running.add(run);
-    return true;
   }
 
   async #renew(entry: Entry, signal: AbortSignal): Promise<void> {
@@ -315,14 +332,33 @@ export class Renewal {
     const certificate = readCertificate(certPem, keyPem);
     if (!isFor(certificate, entry.name)) throw new CertificateError(`the CA signed for ${certificate.names.join(", ")}`);
     events.issued(entry.name, certificate);
+    entry.unkept = null;
     await store.write(entry.name, certificate).catch((error: Error) => {
-      // It was hard to get: served all the same, and asked for again by the next start.
-      events.problem({ path: store.pathOf(entry.name), reason: `cannot keep it: ${error.message}` });
+      // It was hard to get: served all the same.
+      events.problem({ path: store.pathOf(entry.name), reason: this.#miss(entry, certificate, error) });
     });
     await store.forgetFailure(entry.name).catch((error: Error) => {
       events.problem({ path: store.failurePathOf(entry.name), reason: `cannot remove it: ${error.message}` });
     });
     return certificate;
+  }
+
+  async #keepAgain(entry: Entry, signal: AbortSignal): Promise<void> {
+    const { unkept } = entry;
+    if (unkept === null) return;
+    try {
+      await this.options.store.exclusively(entry.name, signal, () => this.options.store.write(entry.name, unkept.certificate));
+      entry.unkept = null;
+    } catch (error) {
+      this.#miss(entry, unkept.certificate, error as Error); // Told once, and seen in the state.
+    }
+  }
+
+  /** @returns what is said of a certificate that could not be written */
+  #miss(entry: Entry, certificate: Certificate, error: Error): string {
+    const message = `cannot keep it: ${error.message}`;
+    entry.unkept = { message, atMs: this.#clock.now(), certificate, againMs: this.#clock.elapsed() + KEEP_MS };
+    return message;
   }
 
   #take(entry: Entry, certificate: Certificate): void {

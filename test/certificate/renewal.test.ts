@@ -508,7 +508,7 @@ describe("Renewal", () => {
     expect(problems).toHaveLength(1);
   });
 
-  test("serves what it has got though it could not be kept", async () => {
+  test("serves what it has got though it could not be kept, says so, and keeps it when it can, without asking again", async () => {
     instead = async () => rmSync(store.directory, { recursive: true });
     const renewal = await start([A], { issue: async (names, signal) => {
       const issued = await issuer.issue(names, signal);
@@ -518,6 +518,18 @@ describe("Renewal", () => {
     await settled(renewal);
     expect(served(A)).not.toBeNull();
     expect(problems[0]).toStartWith("cannot keep it: ");
+    const told = [...problems];
+    const failedMs = clock.nowMs;
+    expect(stateOf(renewal, A)).toMatchObject({ failures: 0, error: problems[0], errorMs: failedMs });
+
+    clock.advance(MINUTE_MS);
+    await eventually("the second attempt", () => stateOf(renewal, A)?.errorMs, (ms) => ms === failedMs + MINUTE_MS);
+    rmSync(store.directory);
+    clock.advance(MINUTE_MS);
+    await eventually("the third attempt", () => stateOf(renewal, A)?.error, (error) => error === null);
+    expect((await store.read(A))?.fingerprint).toBe(served(A)!);
+    expect(asked).toEqual([A]);
+    expect(problems).toEqual(told);
   });
 
   test("refuses what the CA signed for another name, or with another key", async () => {

@@ -259,13 +259,18 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
     await certified(gateway, NAME);
   });
 
-  test("gave a certificate that cannot be written after all serves it, and reports that it is not kept", async () => {
+  test("gave a certificate that cannot be written after all serves it, and reports that it is not kept until it is", async () => {
     const root = makeRoot();
     const path = join(root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.pem`);
     mkdirSync(path, { recursive: true });
     await startWithName({ root });
     await gateway.curl(NAME, "/");
     expect(gateway.events("certificate store").at(-1)).toMatchObject({ level: "error", path, reason: expect.stringContaining("cannot keep it: ") });
+    expect((await stateOf(gateway, NAME))?.lastError?.message).toStartWith("cannot keep it: ");
+    rmSync(path, { recursive: true });
+    clock.advance(PAUSE_MS);
+    await eventually("no error any more", () => stateOf(gateway, NAME), (state) => state?.lastError === null);
+    expect(readFileSync(path, "utf8")).toContain("BEGIN CERTIFICATE");
   });
 });
 
