@@ -100,7 +100,8 @@ gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBac
     await start();
     for (const [id, wish, host] of [["1", { name: "blog" }, "blog.gw.test"], ["2", { fqdn: "app.corp.test" }, "app.corp.test"], ["3", { fqdn: "x.desk.test" }, "x.desk.test"]] as const) {
       expect((await put(id, wish)).status).toBe(201);
-      expect(JSON.parse(await answer(host))).toMatchObject({ port: "tenant" });
+      // A connection that was opened with the wildcard is misdirected once the domain has a certificate of its own.
+      await eventually(`the workload at ${host}`, () => answer(host), (text) => text.includes('"port":"tenant"'));
     }
   });
 });
