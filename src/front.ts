@@ -31,7 +31,7 @@ import { GatewayCalls } from "./registry/calls.ts";
 import { createDomainCheck } from "./registry/domain-check.ts";
 import { isOwnListener } from "./registry/own-listener.ts";
 import { Registry } from "./registry/registry.ts";
-import { type Rules, rulesOf } from "./registry/rules.ts";
+import { leadSomewhere, type Rules, rulesOf } from "./registry/rules.ts";
 import type { GatewaySettings, ListenAddress, Settings } from "./settings.ts";
 import type { TunnelAddress } from "./upstream/tunnel.ts";
 import { ZbusServer } from "./zbus/server.ts";
@@ -256,10 +256,10 @@ function listenersOf({ http, tls, admin }: Settings, httpsPort = tls?.https.port
 
 /**
  * The hosts of our own routes are those that the operator has certificates for, by name: a wildcard may be for workloads. Certificate files
- * change while we run, and what is registered then stays. Without routes of our own the certificates are for whatever is registered.
+ * change while we run, and what is registered then stays. Without routes that lead somewhere the certificates are for whatever is registered.
  */
 function reservation({ routes, tls }: Settings, certificates: () => Certificates | null): (fqdn: string) => boolean {
-  if (routes.length === 0 || tls === null) return () => false;
+  if (tls === null || !leadSomewhere(routes)) return () => false;
   const names = new Set([...tls.names, tls.defaultName]);
   // The registry is read before the certificates are opened.
   const atStart = new Set(tls.files.flatMap(namesIn));

@@ -10,6 +10,7 @@ import type { Scheme } from "../proxy/client.ts";
 import { Edge } from "../proxy/edge.ts";
 import { hostName } from "../proxy/gateways.ts";
 import type { ClientRequest } from "../proxy/request.ts";
+import { leadSomewhere } from "../registry/rules.ts";
 import type { Settings, TlsSettings } from "../settings.ts";
 
 export type Say = (label: string, text: string) => void;
@@ -27,7 +28,7 @@ export function enter({ tls, gateway, routes }: Settings, request: ClientRequest
   const host = hostName(request.host);
   const certificates = certificatesOf(tls, say);
   // Hosts of the program's own routes, where it has any, are nobody's to register.
-  const isOwn = routes.length > 0 && (host === tls.defaultName || certificates.find(host)?.names.includes(host) === true);
+  const isOwn = leadSomewhere(routes) && (host === tls.defaultName || certificates.find(host)?.names.includes(host) === true);
   if (gateway !== null && isDomain(host) && !isOwn) say("gateway", `registered gateways are not looked at: one of ${host} takes all of its requests`);
   const certificateFor = (name: string): Certificate | null => {
     const found = certificates.find(name);

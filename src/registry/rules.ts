@@ -2,6 +2,7 @@
 
 import type { Backend } from "../gateway.ts";
 import { canonicalAddress, hostForUrl } from "../lib/address.ts";
+import type { Route } from "../route.ts";
 import type { GatewaySettings } from "../settings.ts";
 import { isLoopback } from "./address.ts";
 import { quoted } from "./errors.ts";
@@ -23,6 +24,11 @@ export const NO_RULES: Rules = { publicAddresses: [], allowLoopback: true };
 /** @param settings with IP literals in any spelling */
 export function rulesOf(settings: Pick<GatewaySettings, "publicAddresses" | "allowLoopbackBackends">, more: Omit<Rules, "publicAddresses" | "allowLoopback"> = {}): Rules {
   return { publicAddresses: settings.publicAddresses.map((address) => canonicalAddress(address) ?? address), allowLoopback: settings.allowLoopbackBackends, ...more };
+}
+
+/** Whether routes carry anything that a workload could be after. A fixed text (`/healthz`) is nothing of the kind. */
+export function leadSomewhere(routes: readonly Route[]): boolean {
+  return routes.some(({ service }) => service.kind !== "builtin" || service.answer.kind !== "text");
 }
 
 /** Why a domain that is one may not be registered here; null: it may. @param fqdn in lower case */

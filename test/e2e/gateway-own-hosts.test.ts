@@ -12,8 +12,11 @@ import { curl, untilServed } from "../support/https-client.ts";
 import { HttpsRouter } from "../support/https-router.ts";
 import { Pod } from "../support/pod.ts";
 
-const PORTAL = `services: { portal: { text: "the portal\\n" } }
-routes: [{ path: /, service: portal }]
+const PORTAL = `services: { portal: { text: "the portal\\n" }, app: { url: "http://127.0.0.1:9" } }
+routes: [{ path: /, service: portal }, { path: /app, service: app }]
+`;
+const HEALTHZ = `services: { healthz: { text: OK } }
+routes: [{ path: /healthz, match: exact, service: healthz }]
 `;
 
 describe.skipIf(!HAS_OPENSSL)("the operator's own hosts", () => {
@@ -33,7 +36,7 @@ describe.skipIf(!HAS_OPENSSL)("the operator's own hosts", () => {
   });
 
   /** Certificates: desk.test and admin.gw.test from files, portal.gw.test and www.test by name, and *.corp.test. */
-  async function start(): Promise<void> {
+  async function start(table = PORTAL): Promise<void> {
     router = await HttpsRouter.start({
       tls: (files) => {
         files.put("admin", "admin.gw.test");
@@ -43,7 +46,7 @@ entrypoints: { admin: "127.0.0.1:0" }
 gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBackends: true }
 `;
       },
-      table: PORTAL,
+      table,
     });
     const caFile = join(root, "authority/ca.pem");
     for (const name of ["portal.gw.test", "www.test"]) await untilServed({ port: router.port, ca: readFileSync(caFile, "utf8"), caFile }, name);
@@ -94,6 +97,12 @@ gateway: { root: ${root}, domain: gw.test, checkDomains: false, allowLoopbackBac
       expect([plain.status, plain.headers.get("location")]).toEqual([308, `https://${host}:${router.port}/x`]);
     }
     expect((await curl(router, "other.gw.test", "/", "-k")).stderr).toContain("unrecognized name");
+  });
+
+  test("are nobody's own where routes lead nowhere: certificates from files are for what is registered", async () => {
+    await start(HEALTHZ);
+    expect((await put("1", { fqdn: "desk.test" })).status).toBe(201);
+    expect(await answer("desk.test")).toContain('"port":"tenant"');
   });
 
   test("do not keep their neighbours from being registered, nor what a wildcard from a file covers", async () => {
