@@ -47,13 +47,14 @@ const COUNTED_LIMIT = 10_000;
 type Resolver = { readonly renewal: Renewal; readonly failures: Map<string, number> };
 
 export class Certificates {
-  readonly set = new CertificateSet();
+  readonly set: CertificateSet;
   readonly #files: CertificateFiles;
   readonly #http = new HttpSolver();
   readonly #resolvers = new Map<CertificateResolver, Resolver>();
 
   private constructor(private readonly options: CertificatesOptions) {
-    const { log } = options;
+    const { log, clock = systemClock } = options;
+    this.set = new CertificateSet(() => clock.now());
     this.#files = new CertificateFiles(options.tls.files, this.set, {
       loaded: ({ certFile }, certificate) => {
         const fault = dateFault(certificate, this.#now());
@@ -148,6 +149,7 @@ export class Certificates {
     const renewal = new Renewal({
       store: new CertificateStore(join(this.#directory(tls), resolver, "certificates", authorityName(tls))),
       certificates: this.set, issuer, clock, setup: setupOf(this.options),
+      isCovered: (name, untilMs) => !tls.names.includes(name) && this.#files.cover(name, untilMs),
       events: {
         issued: (name, { notAfterMs }) => log.info("certificate issued", { name, expires: new Date(notAfterMs).toISOString() }),
         failed: (name, error, retryMs) => {

@@ -9,13 +9,21 @@ export class CertificateSet {
   readonly #byFingerprint = new Map<string, Certificate>();
   readonly #listeners = new Set<() => void>();
 
-  /** A certificate for exactly this name, or else a wildcard for the labels behind its first (RFC 6125 section 6.4.3); null: there is none. */
+  /** @param now Unix time in ms */
+  constructor(private readonly now: () => number = Date.now) {}
+
+  /**
+   * A certificate for exactly this name, or else a wildcard for the labels behind its first (RFC 6125 section 6.4.3); one that has ended
+   * only where there is no other; null: there is none.
+   */
   find(serverName: string): Certificate | null {
     const name = serverName.toLowerCase().replace(/\.$/, "");
-    const exact = this.#byName.get(name);
-    if (exact !== undefined) return exact.at(-1) ?? null;
+    const nowMs = this.now();
+    const exact = newest(this.#byName.get(name), nowMs);
+    if (exact !== null && exact.notAfterMs > nowMs) return exact;
     const dot = name.indexOf(".");
-    return dot <= 0 ? null : (this.#byName.get(`*${name.slice(dot)}`)?.at(-1) ?? null);
+    const wildcard = dot <= 0 ? null : newest(this.#byName.get(`*${name.slice(dot)}`), nowMs);
+    return exact === null || (wildcard !== null && wildcard.notAfterMs > nowMs) ? wildcard : exact;
   }
 
   /** One that is there already is put last. */
@@ -62,4 +70,12 @@ export class CertificateSet {
   #changed(): void {
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** The last of them, before it one that has not ended. */
+function newest(certificates: readonly Certificate[] | undefined, nowMs: number): Certificate | null {
+  if (certificates === undefined) return null;
+  const last = certificates[certificates.length - 1] ?? null;
+  if (certificates.length < 2 || last === null || last.notAfterMs > nowMs) return last;
+  return certificates.findLast(({ notAfterMs }) => notAfterMs > nowMs) ?? last;
 }

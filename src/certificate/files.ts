@@ -6,7 +6,7 @@ import { fileFault } from "../lib/file-fault.ts";
 import { type FileWatchOptions, watchFiles } from "../lib/file-watch.ts";
 import { readSmallFile } from "../lib/small-file.ts";
 import type { CertificateSet } from "./certificate-set.ts";
-import { CertificateError, readCertificate } from "./read.ts";
+import { CertificateError, isFor, readCertificate } from "./read.ts";
 
 const CERTIFICATE_LIMIT_BYTES = 1024 * 1024;
 const KEY_LIMIT_BYTES = 64 * 1024;
@@ -54,7 +54,12 @@ export class CertificateFiles {
 
   /** In all certificates, as they are now; wildcards as they stand there. */
   get names(): ReadonlySet<string> {
-    return new Set(this.#pairs.flatMap(({ names }) => names));
+    return new Set(this.#pairs.flatMap(({ current }) => current?.names ?? []));
+  }
+
+  /** Whether one of them is for `name` and does not end before `untilMs`, Unix time in ms. */
+  cover(name: string, untilMs: number): boolean {
+    return this.#pairs.some(({ current }) => current !== null && current.notAfterMs >= untilMs && isFor(current, name));
   }
 
   close(): void {
@@ -74,8 +79,9 @@ class WatchedPair {
     this.#load();
   }
 
-  get names(): readonly string[] {
-    return this.#current?.names ?? [];
+  /** The last good one. */
+  get current(): Certificate | null {
+    return this.#current;
   }
 
   close(): void {

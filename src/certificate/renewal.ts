@@ -73,6 +73,8 @@ export type RenewalOptions = {
   readonly events: RenewalEvents;
   /** How challenges are answered, in any words. After a failure with another setup there is no pause: what was wrong may be mended. */
   readonly setup?: string;
+  /** Whether somebody else keeps a certificate for this name, valid until then (Unix time in ms): while it is, none is asked for. */
+  isCovered?(name: string, untilMs: number): boolean;
   readonly clock?: Clock;
   readonly random?: RandomNumber;
 };
@@ -87,7 +89,7 @@ export type CertificateState = {
   readonly notAfterMs: number | null;
   readonly fingerprint: string | null;
   readonly isRunning: boolean;
-  /** When it is asked for the next time; in the past when it waits for its turn; `Infinity`: never. */
+  /** When it is asked for the next time; in the past when it waits for its turn; `Infinity`: never, or not while somebody else keeps one. */
   readonly nextMs: number;
   /** Failures since the last success. */
   readonly failures: number;
@@ -168,7 +170,7 @@ export class Renewal {
   }
 
   states(): CertificateState[] {
-    return [...this.#entries.values()].filter(({ isWanted }) => isWanted).map((entry) => this.#stateOf(entry));
+    return [...this.#entries.values()].filter((entry) => entry.isWanted && (entry.certificate !== null || !this.#isCovered(entry))).map((entry) => this.#stateOf(entry));
   }
 
   #stateOf(entry: Entry): CertificateState {
@@ -269,11 +271,18 @@ export class Renewal {
     return [...this.#entries.values()].map((entry) => [entry, this.#waitOf(entry)] as const).sort(([, a], [, b]) => a - b);
   }
 
-  /** Until the next attempt, ms; negative: since it could have been made. */
-  #waitOf({ certificate, renewalMs, pausedUntilMs }: Entry): number {
+  /** Until the next attempt, ms; negative: since it could have been made; `Infinity`: none is needed. */
+  #waitOf(entry: Entry): number {
+    const { certificate, renewalMs, pausedUntilMs } = entry;
     const pauseMs = pausedUntilMs - this.#clock.elapsed();
     const nowMs = this.#clock.now();
-    return certificate === null || isOfFuture(certificate, nowMs) ? pauseMs : Math.max(pauseMs, renewalMs - nowMs);
+    const waitMs = certificate === null || isOfFuture(certificate, nowMs) ? pauseMs : Math.max(pauseMs, renewalMs - nowMs);
+    return waitMs <= 0 && this.#isCovered(entry) ? Number.POSITIVE_INFINITY : waitMs;
+  }
+
+  /** Until the next look, and for as long as the order may take that it begins. */
+  #isCovered({ name }: Entry): boolean {
+    return this.options.isCovered?.(name, this.#clock.now() + 2 * LOOK_MS) === true;
   }
 
   /** @returns ms until the order of a name that is not wanted has to be ended; `Infinity`: there is none, or it ends already */

@@ -23,6 +23,18 @@ describe("CertificateSet", () => {
     }
   });
 
+  test("prefers what has not ended, and takes what has where there is nothing else", () => {
+    const ending = (fingerprint: string, notAfterMs: number, name: string): Certificate => ({ ...certificate(fingerprint, name), notAfterMs });
+    let nowMs = 1000;
+    const set = new CertificateSet(() => nowMs);
+    for (const each of [ending("wildcard", 2000, "*.example.org"), ending("lasting", 1500, "a.example.org"), ending("short", 1001, "a.example.org")]) set.put(each);
+    for (const [ms, fingerprint] of [[1000, "short"], [1001, "lasting"], [1499, "lasting"], [1500, "wildcard"], [1999, "wildcard"], [2000, "short"]] as const) {
+      nowMs = ms;
+      expect(found(set, "a.example.org")).toBe(fingerprint);
+    }
+    expect(found(set, "b.example.org")).toBe("wildcard");
+  });
+
   test("lets a wildcard stand for one label, and not for none", () => {
     const set = setOf(certificate("wildcard", "*.example.org"));
     for (const name of ["example.org", "a.b.example.org", ".example.org", "org", "", ".", "aexample.org"]) expect(found(set, name)).toBeNull();

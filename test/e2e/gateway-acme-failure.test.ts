@@ -119,6 +119,27 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
     expect(gateway.events("certificate not obtained").map(({ name }) => name)).toEqual([NAME, NAME]);
   });
 
+  test("is asked for nothing that a file's certificate covers, until that ends", async () => {
+    const files = new CertificateDirectory();
+    try {
+      files.put("corp", "*.corp.test");
+      const { orders } = ca;
+      await start({ tls: { files: [{ certFile: files.file("corp.crt"), keyFile: files.file("corp.key") }] } });
+      await gateway.set("1-app", "app.corp.test", backends);
+      await gateway.set("2-other", NAME, backends);
+      await certified(gateway, NAME); // It was wanted later.
+      expect(await stateOf(gateway, "app.corp.test")).toBeUndefined();
+      expect((await shownTo(gateway, "app.corp.test"))?.names).toEqual(["*.corp.test"]);
+      expect(ca.orders).toBe(orders + 1);
+
+      clock.advance(4 * YEAR_MS); // What pebble signs lasts longer.
+      expect(await certified(gateway, "app.corp.test")).toMatchObject({ names: ["app.corp.test"] });
+      expect((await shownTo(gateway, "app.corp.test"))?.names).toEqual(["app.corp.test"]);
+    } finally {
+      files.remove();
+    }
+  });
+
   /** While the name leads to somebody else's server. */
   async function hijacked(work: () => Promise<void>): Promise<void> {
     const hijacker = Bun.serve({ hostname: "127.0.0.2", port: ca.httpPort, fetch: () => new Response("mine") });
