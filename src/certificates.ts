@@ -3,6 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { fileNameOf } from "./acme/account.ts";
 import { AcmeClient } from "./acme/client.ts";
 import { DnsSolver, type DnsZone } from "./acme/dns-solver.ts";
 import { ExecSolver } from "./acme/exec-solver.ts";
@@ -76,7 +77,7 @@ export class Certificates {
       if (authority !== null) log.info("local certificate authority", { ca: authority.caFile });
       for (const resolver of RESOLVERS) {
         const issuer = authority === null ? certificates.#acme(resolver) : { issue: (names: readonly string[]) => authority.issue(names) };
-        if (issuer !== null) await certificates.#renew(resolver, issuer);
+        if (issuer !== null) await certificates.#renew(resolver, issuer, authority?.id ?? fileNameOf(tls.acme?.directoryUrl ?? ""));
       }
       return certificates;
     } catch (error) {
@@ -143,11 +144,12 @@ export class Certificates {
     return (this.options.clock ?? systemClock).now();
   }
 
-  async #renew(resolver: CertificateResolver, issuer: CertificateIssuer): Promise<void> {
+  /** @param authority after a change of it (from a staging one, say) the other's certificates are not served on */
+  async #renew(resolver: CertificateResolver, issuer: CertificateIssuer, authority: string): Promise<void> {
     const { log, tls, clock = systemClock } = this.options;
     const failures: Resolver["failures"] = new Map();
     const renewal = new Renewal({
-      store: new CertificateStore(join(this.#directory(tls), resolver, "certificates", authorityName(tls))),
+      store: new CertificateStore(join(this.#directory(tls), resolver, "certificates", authority)),
       certificates: this.set, issuer, clock, setup: setupOf(this.options),
       isCovered: (name, untilMs) => !tls.names.includes(name) && this.#files.cover(name, untilMs),
       events: {
@@ -231,9 +233,4 @@ async function openAuthority(directory: string): Promise<LocalAuthority> {
 function setupOf({ tls: { acme }, gateway, http }: CertificatesOptions): string {
   const answering = { acme, http, domain: gateway?.domain, dns: gateway?.dns, publicAddresses: gateway?.publicAddresses, challengeProgram: gateway?.challengeProgram };
   return createHash("sha256").update(JSON.stringify(answering)).digest("hex").slice(0, 16);
-}
-
-/** After a change of authority (from a staging one, say) the other's certificates are not served on. */
-function authorityName({ acme, localAuthority }: TlsSettings): string {
-  return localAuthority !== null || acme === null ? "local" : new URL(acme.directoryUrl).host.replace(":", "_");
 }

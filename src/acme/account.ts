@@ -25,9 +25,7 @@ export class AccountFile {
 
   /** @param directory of the resolver; CAs don't share accounts, so each directory URL has its own file */
   constructor(directory: string, readonly directoryUrl: string) {
-    const host = URL.parse(directoryUrl)?.hostname ?? "";
-    const hash = createHash("sha256").update(directoryUrl).digest("hex").slice(0, 8);
-    this.path = join(directory, `account-${host.replace(/[^a-z0-9.-]/g, "")}-${hash}.json`);
+    this.path = join(directory, `account-${fileNameOf(directoryUrl)}.json`);
   }
 
   /** The account that is kept, or a new key. @throws AcmeError storage */
@@ -81,6 +79,12 @@ export class AccountFile {
     if (other === null) throw new Error("it appears and disappears");
     return other;
   }
+}
+
+/** What belongs to one CA stands in files of this name: several may live on one host. */
+export function fileNameOf(directoryUrl: string): string {
+  const host = URL.parse(directoryUrl)?.hostname ?? "";
+  return `${host.replace(/[^a-z0-9.-]/g, "")}-${createHash("sha256").update(directoryUrl).digest("hex").slice(0, 8)}`;
 }
 
 function write({ keyPem, url }: Account): string {

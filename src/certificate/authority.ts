@@ -1,7 +1,7 @@
 // A certificate authority of one's own, for trying things out (--tls-local): a CA made once, which one's browser can be told to
 // trust, and certificates signed by it for whatever name is asked for. Nothing of it is meant for the public.
 
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
@@ -45,6 +45,11 @@ export class LocalAuthority {
     /** The file that it stands in; null: in memory. */
     readonly caFile: string | null,
     private readonly signingKey: CryptoKey, private readonly now: () => number) {}
+
+  /** Of this CA and no other, fit for a file's name. */
+  get id(): string {
+    return `local-${createHash("sha256").update(this.certPem).digest("hex").slice(0, 8)}`;
+  }
 
   /** @throws CertificateError for a kept CA that cannot be used; Error of the file system */
   static async open({ directory, now = Date.now }: LocalAuthorityOptions): Promise<LocalAuthority> {

@@ -4,6 +4,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileNameOf } from "../../src/acme/account.ts";
 import { eventually } from "../support/eventually.ts";
 import { backendOf, DOMAIN, type GatewayProcess, makeRoot } from "../support/gateway.ts";
 import { AcmeGateway, type AcmeGatewayOptions, certified, JumpingClock, refusal, shownTo, startProcess, stateOf, TestCa } from "../support/gateway-acme.ts";
@@ -119,6 +120,17 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
     expect(gateway.events("certificate not obtained").map(({ name }) => name)).toEqual([NAME, NAME]);
   });
 
+  test("was another one before is asked anew, though both live at one address", async () => {
+    await startWithName();
+    const before = await shownTo(gateway, NAME);
+    const { orders } = ca;
+    await gateway.stop();
+    await start({ root: gateway.root, acmeDirectory: `${ca.directoryUrl}?another` });
+    await certified(gateway, NAME);
+    expect((await shownTo(gateway, NAME))?.serial).not.toBe(before?.serial);
+    expect(ca.orders).toBe(orders + 1);
+  });
+
   test("is asked for nothing that a file's certificate covers, until that ends", async () => {
     const files = new CertificateDirectory();
     try {
@@ -179,7 +191,7 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
       expect([lastError?.message, failures]).toEqual([reason, 0]);
       expect(Math.abs(Date.parse(nextRenewal!) - Date.parse(before!.nextRenewal!))).toBeLessThan(1000); // Two clocks are read.
     }
-    const file = join(gateway.root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.failed`);
+    const file = join(gateway.root, "acme/resolver/certificates", fileNameOf(ca.directoryUrl), `${NAME}.failed`);
     expect(gateway.events("certificate waits for its next attempt")[0]).toMatchObject({ level: "warn", name: NAME, reason, file });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     clock.advance(30_000);
@@ -282,7 +294,7 @@ describe.skipIf(!HAS_PEBBLE)("a gateway whose CA", () => {
 
   test("gave a certificate that cannot be written after all serves it, and reports that it is not kept until it is", async () => {
     const root = makeRoot();
-    const path = join(root, "acme/resolver/certificates", new URL(ca.directoryUrl).host.replace(":", "_"), `${NAME}.pem`);
+    const path = join(root, "acme/resolver/certificates", fileNameOf(ca.directoryUrl), `${NAME}.pem`);
     mkdirSync(path, { recursive: true });
     await startWithName({ root });
     await gateway.curl(NAME, "/");

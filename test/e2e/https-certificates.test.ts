@@ -172,4 +172,23 @@ describe.skipIf(!HAS_OPENSSL)("the local authority", () => {
     expect((await curl(router, "desk.test", "/healthz")).code).toBe(60);
     expect([statSync(join(directory, "ca-key.pem")).mode & 0o777, statSync(caFile).mode & 0o777]).toEqual([0o600, 0o644]);
   });
+
+  test("that was made anew signs again what the one before has signed", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "route-local-"));
+    opened.push({ stop: () => rmSync(directory, { recursive: true, force: true }) });
+    const caFile = join(directory, "ca.pem");
+    const answers = async (): Promise<unknown> => {
+      const router = await HttpsRouter.start({ tls: () => `tls: { localAuthority: "${directory}", names: [desk.test] }\n` });
+      try {
+        const address: HttpsAddress = { port: router.port, caFile, ca: readFileSync(caFile, "utf8") };
+        await untilServed(address, "desk.test");
+        return (await curl(address, "desk.test", "/healthz")).code;
+      } finally {
+        await router.stop();
+      }
+    };
+    expect(await answers()).toBe(0);
+    rmSync(caFile);
+    expect(await answers()).toBe(0);
+  });
 });
