@@ -175,13 +175,14 @@ export class Renewal {
 
   #stateOf(entry: Entry): CertificateState {
     const { name, certificate, failures, running } = entry;
-    const [waitMs, heldMs] = [this.#waitOf(entry), this.#heldUntilMs - this.#clock.elapsed()];
+    const nowMs = this.#clock.now();
+    const [waitMs, heldMs] = [this.#waitOf(entry, nowMs), this.#heldUntilMs - this.#clock.elapsed()];
     const isHeld = running === null && heldMs > 0 && waitMs < heldMs;
     const fault = entry.fault ?? entry.unkept ?? (isHeld ? this.#holder : null);
     return {
       name, names: certificate?.names ?? [name], issuer: certificate?.issuer ?? null, notBeforeMs: certificate?.notBeforeMs ?? null,
       notAfterMs: certificate?.notAfterMs ?? null, fingerprint: certificate?.fingerprint ?? null,
-      isRunning: running !== null, nextMs: this.#clock.now() + (isHeld ? heldMs : waitMs), failures, error: fault?.message ?? null, errorMs: fault?.atMs ?? null,
+      isRunning: running !== null, nextMs: nowMs + (isHeld ? heldMs : waitMs), failures, error: fault?.message ?? null, errorMs: fault?.atMs ?? null,
     };
   }
 
@@ -272,10 +273,9 @@ export class Renewal {
   }
 
   /** Until the next attempt, ms; negative: since it could have been made; `Infinity`: none is needed. */
-  #waitOf(entry: Entry): number {
+  #waitOf(entry: Entry, nowMs: number = this.#clock.now()): number {
     const { certificate, renewalMs, pausedUntilMs } = entry;
     const pauseMs = pausedUntilMs - this.#clock.elapsed();
-    const nowMs = this.#clock.now();
     const waitMs = certificate === null || isOfFuture(certificate, nowMs) ? pauseMs : Math.max(pauseMs, renewalMs - nowMs);
     return waitMs <= 0 && this.#isCovered(entry) ? Number.POSITIVE_INFINITY : waitMs;
   }

@@ -257,9 +257,10 @@ export async function shownTo(gateway: Pick<GatewayClient, "httpsPort">, name: s
   return { serial: leaf.serialNumber, issuer: leaf.issuer, names: (leaf.subjectAltName ?? "").split(", ").map((each) => each.replace("DNS:", "")) };
 }
 
-/** The system's clock, which can be put forward: what is due by then happens at once. */
+/** The system's clock, which can be put forward: what is due by then happens at once. Put back, it only shows another time. */
 export class JumpingClock implements Clock {
   #aheadMs = 0;
+  #passedMs = 0;
   readonly #waiting = new Set<{ readonly dueMs: number; readonly end: () => void }>();
 
   now(): number {
@@ -267,7 +268,7 @@ export class JumpingClock implements Clock {
   }
 
   elapsed(): number {
-    return performance.now() + this.#aheadMs;
+    return performance.now() + this.#passedMs;
   }
 
   after(ms: number, callback: () => void): () => void {
@@ -280,13 +281,14 @@ export class JumpingClock implements Clock {
       callback();
     };
     const timer = setTimeout(end, ms);
-    const waiting = { dueMs: this.now() + ms, end };
+    const waiting = { dueMs: this.elapsed() + ms, end };
     this.#waiting.add(waiting);
     return cancel;
   }
 
   advance(ms: number): void {
     this.#aheadMs += ms;
-    for (const { dueMs, end } of [...this.#waiting]) if (dueMs <= this.now()) end();
+    this.#passedMs += Math.max(ms, 0);
+    for (const { dueMs, end } of [...this.#waiting]) if (dueMs <= this.elapsed()) end();
   }
 }
