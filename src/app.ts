@@ -3,7 +3,7 @@
 
 import { statSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import type { Clock } from "./certificate/renewal.ts";
+import type { Clock } from "./certificate/clock.ts";
 import { Admission } from "./entrypoint/admission.ts";
 import { HttpEntrypoint, IDLE_TIMEOUT_S } from "./entrypoint/http.ts";
 import type { Front } from "./front.ts";

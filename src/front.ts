@@ -8,7 +8,7 @@ import { AdminServer } from "./admin/server.ts";
 import { readTokenFile } from "./admin/token-file.ts";
 import { type Certificate, certificateNameFault } from "./certificate.ts";
 import { type CertificatePair, readCertificatePair } from "./certificate/files.ts";
-import type { Clock } from "./certificate/renewal.ts";
+import type { Clock } from "./certificate/clock.ts";
 import { isByWildcardOf } from "./certificate/read.ts";
 import { Certificates } from "./certificates.ts";
 import { DnsServer } from "./dns/server.ts";

@@ -6,13 +6,12 @@
 //
 // Invariants: only a name that is wanted is asked for; one order at a time for a name, `ORDERS` in all; between two failures of
 // one name there is a growing pause, and after an order that was given up a short one, whatever is registered and deleted
-// meanwhile. What a CA counts is kept: a program that is
-// restarted again and again asks no more often than once an hour (schedule.ts), or than the CA wants.
-//
-// Two clocks: a certificate is due by the wall clock, which may be wrong and is set right some time; pauses are measured by one that nobody sets.
+// meanwhile. What a CA counts is kept: a program that is restarted again and again asks no more often than once an hour
+// (schedule.ts), or than the CA wants.
 
 import { type Certificate, certificateNameFault } from "../certificate.ts";
 import type { CertificateSet } from "./certificate-set.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import type { Failure } from "./failure.ts";
 import { CertificateError, isFor, readCertificate } from "./read.ts";
 import { isEarly, isOfFuture, isRemembered, type RandomNumber, renewalTime, resumeTime, retryPause, successPause } from "./schedule.ts";
@@ -45,15 +44,6 @@ type IssuerError = Error & {
 export interface CertificateIssuer {
   /** @throws IssuerError */
   issue(names: readonly string[], signal: AbortSignal): Promise<{ readonly certPem: string; readonly keyPem: string }>;
-}
-
-export interface Clock {
-  /** Unix time in ms. */
-  now(): number;
-  /** Ms since some moment. It is never set, forward or back. */
-  elapsed(): number;
-  /** @returns what cancels it */
-  after(ms: number, callback: () => void): () => void;
 }
 
 export interface RenewalEvents {
@@ -419,12 +409,3 @@ export class Renewal {
     });
   }
 }
-
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  elapsed: () => performance.now(),
-  after(ms, callback) {
-    const timer = setTimeout(callback, ms).unref();
-    return () => clearTimeout(timer);
-  },
-};

@@ -3,7 +3,7 @@
 import { LocalAuthority } from "../../src/certificate/authority.ts";
 import type { Certificate } from "../../src/certificate.ts";
 import { readCertificate } from "../../src/certificate/read.ts";
-import type { Clock } from "../../src/certificate/renewal.ts";
+import type { Clock } from "../../src/certificate/clock.ts";
 
 export const DAY_MS = 24 * 3_600_000;
 export const START_MS = Date.parse("2030-01-01T00:00:00Z");

@@ -6,7 +6,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { App } from "../../src/app.ts";
-import type { Clock } from "../../src/certificate/renewal.ts";
+import type { Clock } from "../../src/certificate/clock.ts";
 import { type GatewayOptions, loadGateway } from "../../src/config/gateway.ts";
 import { Log } from "../../src/lib/log.ts";
 import type { TlsSettings } from "../../src/settings.ts";
