@@ -312,8 +312,9 @@ describe.skipIf(CANNOT_RUN)("the embedded viewer in Chromium", () => {
     await password.press("Enter");
     await opened.until("connected");
     // Kept while the page is open: a new connection does not ask again.
+    const before = lab.api.seen.length;
     await opened.button("Reconnect").click();
-    await opened.until("connecting");
+    await eventually("another handshake", () => lab.api.seen.length, (count) => count === before + 1);
     await opened.until("connected");
     await opened.close();
     lab.switchOn();
