@@ -21,6 +21,10 @@ const ABSENT = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG"]);
 const REFUSED = new Set(["EACCES", "EPERM", "ELOOP", "ENXIO", "ENODEV", "EINVAL", "EISDIR"]);
 /** While somebody replaces the directory, what was opened may lie elsewhere by the time we look. */
 const ATTEMPTS = 3;
+/** Releases that may come in the time of one request; each costs an attempt. */
+const SWAPS = 20;
+/** Of finding the directory itself. */
+const REAL_ATTEMPTS = 5;
 
 /** The directory whose files are served; `path` may be a symlink that is swapped for a new release. */
 export class FileRoot {
@@ -37,12 +41,13 @@ export class FileRoot {
    */
   async open(names: readonly string[]): Promise<OpenFile | NoFile> {
     let found: OpenFile | NoFile = "absent";
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    for (let attempts = 0, swaps = 0; attempts < ATTEMPTS && swaps < SWAPS;) {
       found = await openBelow(this.real, names);
       if (found !== "absent" && found !== "refused") return found;
       const real = await realRoot(this.path);
-      // Nothing was swapped: it is as it looks.
-      if (found === "absent" && real === this.real) return found;
+      if (real !== this.real) swaps += 1;
+      else if (found === "absent") return found; // It is as it looks.
+      else attempts += 1;
       this.real = real;
     }
     return found;
@@ -54,11 +59,14 @@ export function closeFile(file: OpenFile): void {
   close(file.fd, () => undefined);
 }
 
+/** A symlink may be swapped, and what it led to removed, between two steps of its resolution: then once more. */
 async function realRoot(path: string): Promise<string> {
-  try {
-    return await realpath(path);
-  } catch (error) {
-    throw new RouteError("not_found", "no such directory", { cause: error });
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await realpath(path);
+    } catch (error) {
+      if (attempt === REAL_ATTEMPTS) throw new RouteError("not_found", "no such directory", { cause: error });
+    }
   }
 }
 
