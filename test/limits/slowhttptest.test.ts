@@ -55,6 +55,6 @@ describe.skipIf(Bun.which("slowhttptest") === null).each([["direct", 0], ["count
     const said = Bun.stripANSI(await child.stdout.text());
     expect(said).toMatch(/service available: +YES/);
     expect(said).not.toMatch(/service available: +NO/);
-    expect(slowestMs).toBeLessThan(1000);
+    expect(slowestMs).toBeLessThan(3000);
   }, 30_000);
 });
