@@ -16,7 +16,7 @@ import type { ServiceState } from "./proxy/services.ts";
 import { Snapshot, type SnapshotParts } from "./proxy/snapshot.ts";
 import type { Settings } from "./settings.ts";
 import { TokenFront, type TokenSettings } from "./token/token-front.ts";
-import { findNameservers } from "./upstream/nameservers.ts";
+import { withAddresses } from "./upstream/nameservers.ts";
 import { readServiceAccount } from "./upstream/service-account.ts";
 
 /** What a few hundred clients may need; common limits are far above. */
@@ -59,7 +59,7 @@ export class App {
   /** @throws Error when keys cannot be loaded, the name of a nameserver is not known or the address cannot be bound; nothing is left open then */
   async start(): Promise<void> {
     try {
-      this.settings = await withNameservers(this.settings);
+      this.settings = { ...this.settings, dns: await withAddresses(this.settings.dns) };
       this.#tokens = this.#openTokens(this.settings);
       this.#lookAtCredentials(this.settings);
       this.#lookAtDirectories(this.settings);
@@ -117,7 +117,7 @@ export class App {
    */
   async apply(changed: Settings): Promise<void> {
     // First of all: what follows must not be interrupted by another call.
-    const settings = await withNameservers(changed);
+    const settings = { ...changed, dns: await withAddresses(changed.dns) };
     const createCache = await loadCache(settings);
     const old = this.#snapshot;
     if (old === null || this.#proxy === null) throw new Error("cannot apply settings before the start");
@@ -290,11 +290,6 @@ function needingRestart(old: Settings, next: Settings): string[] {
 
 function admissionSettings({ limits: { connections, connectionsPerAddress }, proxyProtocol }: Settings): unknown {
   return { connections, connectionsPerAddress, proxyProtocol };
-}
-
-async function withNameservers(settings: Settings): Promise<Settings> {
-  const { dns } = settings;
-  return { ...settings, dns: { ...dns, nameservers: await findNameservers(dns.nameservers, dns.timeoutMs) } };
 }
 
 /** Loaded when it is needed: a plain router starts without it. */

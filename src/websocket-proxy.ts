@@ -13,7 +13,6 @@ import { warningsOnStderr } from "./lib/log.ts";
 import { Thread } from "./lib/thread.ts";
 import { type Settings, STRONG_SECRET_BYTES } from "./settings.ts";
 
-
 /** What answers under way get, and clients to answer the close frame, ms. */
 const DRAIN_MS = 1000;
 /** RFC 6455 section 7.4.1: an endpoint is going away. */

@@ -4,6 +4,7 @@
 // Times are kept by the sweeper, to within 100 ms. At most one question to a member is open at a time.
 
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import { TooManyFilesError } from "../lib/descriptors.ts";
 import type { HealthSettings } from "../service.ts";
 
 export type HealthChecksOptions<M> = {
@@ -90,6 +91,8 @@ export class HealthChecks<M extends { readonly key: string }> implements Sweepab
     check.deadlineMs = nowMs + timeoutMs + GRACE_MS;
     const ended = (answer: unknown): void => {
       check.isAsking = false;
+      // It says something about us and nothing about the member, which is asked again when it is its time.
+      if (answer instanceof TooManyFilesError) check.deadlineMs = Infinity;
       // One that was counted as missing, or whose member is gone, comes too late.
       if (check.deadlineMs !== Infinity && this.#checks.get(check.member.key) === check) this.#answered(check, this.#fault(answer));
     };

@@ -190,7 +190,8 @@ export class Renewal {
     this.#entries.set(name, entry);
     const fault = certificateNameFault(name);
     if (fault !== null) return this.#refuse(entry, new CertificateError(fault));
-    if (this.#loaded === null) void this.#comeBack(entry);
+    if (entry.unkept !== null) this.#offer(entry, entry.unkept.certificate); // The store has none, or an older one.
+    else if (this.#loaded === null) void this.#comeBack(entry);
     else this.#offer(entry, this.#loaded.get(name) ?? null);
     const failure = this.#failures.get(name);
     this.#failures.delete(name);
@@ -241,7 +242,6 @@ export class Renewal {
     entry.leftMs = this.#clock.elapsed();
     if (entry.certificate !== null) this.options.certificates.remove(entry.certificate);
     entry.certificate = null;
-    entry.unkept = null;
   }
 
   /** Begins what is due and comes back for what will be. */
@@ -278,7 +278,9 @@ export class Renewal {
   /** @returns ms until the order of a name that is not wanted has to be ended; `Infinity`: there is none, or it ends already */
   #leave(entry: Entry): number {
     const isPaused = Number.isFinite(entry.pausedUntilMs) && entry.pausedUntilMs > this.#clock.elapsed();
-    if (entry.running === null && !isPaused) this.#entries.delete(entry.name);
+    // What is nowhere but here is held for a while, or a name that comes and goes would be ordered each time.
+    const isHeld = entry.unkept !== null && entry.leftMs + LOOK_MS > this.#clock.elapsed();
+    if (entry.running === null && !isPaused && !isHeld) this.#entries.delete(entry.name);
     if (entry.running === null || entry.running.signal.aborted) return Number.POSITIVE_INFINITY;
     const waitMs = entry.leftMs + RETURN_MS - this.#clock.elapsed();
     if (waitMs > 0) return waitMs;

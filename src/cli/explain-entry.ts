@@ -59,6 +59,6 @@ function certificatesOf({ files, names }: TlsSettings, say: Say): CertificateSet
       say("tls", `without this certificate: ${(error as Error).message}`);
     }
   }
-  for (const name of names) certificates.put({ names: [name], fingerprint: name, certPem: "", keyPem: "", issuer: "", notBeforeMs: 0, notAfterMs: 0 });
+  for (const name of names) certificates.put({ names: [name], fingerprint: name, certPem: "", keyPem: "", issuer: "", notBeforeMs: 0, notAfterMs: Infinity });
   return certificates;
 }

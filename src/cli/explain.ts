@@ -32,6 +32,7 @@ import type { Target } from "../target.ts";
 import { KeyError } from "../token/keys.ts";
 import { findToken, type FoundToken } from "../token/source.ts";
 import { TokenFront } from "../token/token-front.ts";
+import { withAddresses } from "../upstream/nameservers.ts";
 import { type Arguments, UsageError } from "./args.ts";
 import type { Command, Io } from "./command.ts";
 import { enter, type Say } from "./explain-entry.ts";
@@ -79,8 +80,12 @@ async function explain(args: Arguments, io: Io): Promise<number> {
     if (!(error instanceof KeyError)) throw error;
     keyFault = error.message;
   }
+  const dns = await withAddresses(settings.dns).catch((error: Error) => {
+    say("dns", `${error.message}: the system's resolver is asked instead`); // A name of a cluster, perhaps, asked outside of it.
+    return { ...settings.dns, nameservers: null };
+  });
   // Nobody waits for a desktop that is not there: that it is not there is the answer.
-  const impatient = { ...settings, upstream: { ...settings.upstream, dialTimeoutMs: 0 } };
+  const impatient = { ...settings, dns, upstream: { ...settings.upstream, dialTimeoutMs: 0 } };
   const snapshot = new Snapshot(impatient, { tokens, sweeper, log: new Log("json", { write: (_text, done) => done(), writeSync: () => {} }), createCache: () => null });
   try {
     return await walk(args, settings, snapshot, say, keyFault);

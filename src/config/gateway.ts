@@ -29,7 +29,7 @@ export type GatewayOptions = {
   readonly allowLoopbackBackends?: boolean | undefined;
   readonly checkDomains?: boolean | undefined;
   readonly adminTokenFile?: string | undefined;
-  /** Who is asked where domains point, `ip[:port]`; the system's by default. */
+  /** Who is asked where domains point, `host[:port]`; the system's by default. */
   readonly nameserver?: string | undefined;
   readonly logFormat?: ParseOptions["logFormat"];
 };

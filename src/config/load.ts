@@ -1,8 +1,8 @@
 // Where settings come from: a file, or the endpoint table that is built into the program, together with the
 // environment.
 
-import { readFileSync } from "node:fs";
 import { isUtf8 } from "node:buffer";
+import { readFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import builtInText from "../../routes.yaml" with { type: "text" };
 import type { Settings } from "../settings.ts";

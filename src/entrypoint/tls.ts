@@ -68,8 +68,11 @@ export class TlsFront extends FrontListener<TlsConnection> {
   #peekedBytes = 0;
   /** Of handshakes, at our own servers. */
   readonly turns = new Turns(HANDSHAKES_AT_ONCE);
-  /** Our ends of the connections to passthrough backends: whoever comes from one of them is ourselves. */
-  readonly tunnelEnds = new Set<string>();
+  /**
+   * Our ends of the connections to passthrough backends, and what was sent there: whoever comes from one of them to that port, with that
+   * server name, is ourselves. The end alone is not enough, because the kernel gives one out again for another destination.
+   */
+  readonly tunnelEnds = new Map<string, string>();
 
   /** @throws Error EADDRINUSE, EACCES: with the address in its message */
   constructor(readonly options: TlsFrontOptions, readonly sweeper: Sweeper) {
@@ -227,7 +230,7 @@ class TlsConnection implements FrontConnection, Sweepable {
   #passThrough(serverName: string, service: string, backends: readonly TunnelAddress[], first: Buffer): void {
     const { options, tunnelEnds } = this.front;
     // It would come back for ever, one tunnel after the other, until there is no descriptor left.
-    if (tunnelEnds.has(endOf(this.peer, this.socket.remotePort))) return this.#refuse(serverName, "a passthrough backend that leads back here", alertRecord(INTERNAL_ERROR));
+    if (tunnelEnds.get(endOf(this.peer, this.socket.remotePort)) === loopOf(serverName, this.socket.localPort)) return this.#refuse(serverName, "a passthrough backend that leads back here", alertRecord(INTERNAL_ERROR));
     this.#endPeek("tunnel");
     let target = "";
     let end = "";
@@ -237,7 +240,7 @@ class TlsConnection implements FrontConnection, Sweepable {
       connected: ({ address, port }, upstream) => {
         target = `${hostForUrl(address)}:${port}`;
         end = endOf(plainAddress(upstream.localAddress), upstream.localPort);
-        tunnelEnds.add(end);
+        tunnelEnds.set(end, loopOf(serverName, port));
       },
       moved: (bytesIn, bytesOut) => options.moved(service, bytesIn, bytesOut),
       ended: (how) => {
@@ -276,6 +279,10 @@ class TlsConnection implements FrontConnection, Sweepable {
 
 function endOf(address: string, port: number): string {
   return `${address} ${port}`;
+}
+
+function loopOf(serverName: string, port: number): string {
+  return `${serverName} ${port}`;
 }
 
 const PLAIN_HTTP_BODY = "this address speaks HTTPS, not HTTP\n";

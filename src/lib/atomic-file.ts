@@ -1,7 +1,7 @@
 // A file is written so that whoever looks at it, at any time and after any crash, finds the old content or the new, whole.
 // POSIX: rename() and link() act at once; only an fsync of the file before it, and of the directory after it, makes it last.
 
-import { link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { copyFile, link, open, readdir, rename, rm, stat, unlink, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 /** Of files being written; one that is left over was its writer's last. */
@@ -52,16 +52,22 @@ export async function removeDurably(path: string): Promise<boolean> {
 
 /**
  * Keeps a file under a second name beside it, so that what follows can be undone ({@link putBack}).
- * @returns the second name, to be removed in the end; null: there is no such file, or the file system has no second names
+ * @returns the second name, to be removed in the end; null: there is no such file
+ * @throws Error of the file system
  */
 export async function setAside(path: string): Promise<string | null> {
   const aside = temporaryBeside(path);
   try {
     await link(path, aside);
     return aside;
-  } catch {
-    return null; // Whoever writes next is told what is wrong with the place.
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
   }
+  // A file system without second names.
+  const { atime, mtime } = await stat(path);
+  await copyFile(path, aside);
+  await utimes(aside, atime, mtime);
+  return aside;
 }
 
 /** @param aside null: nothing was there, and nothing is again. @throws Error of the file system */

@@ -3,6 +3,9 @@
 
 import { closeSync, openSync, readFileSync } from "node:fs";
 
+/** We could not open a connection, whoever is at the other end: that says nothing about a server. */
+export class TooManyFilesError extends Error { override name = "TooManyFilesError"; }
+
 /** Tries: some microseconds, for when something has failed already. False at the limit of open files, of the process or of the machine. */
 export function hasFreeDescriptor(): boolean {
   try {

@@ -49,7 +49,9 @@ export class DesktopAttempts implements Attempts {
   }
 
   #whenListening(targets: Targets, error: Error, waiter: Waiter): Promise<Target> {
-    return this.holding.untilListening(targets, error, this.startedMs, waiter);
+    // Another address that lets packets vanish took its time, in which nobody waited for this one.
+    const startedMs = this.#failed > 1 ? performance.now() : this.startedMs;
+    return this.holding.untilListening(targets, error, startedMs, waiter);
   }
 
   answered(): void {}

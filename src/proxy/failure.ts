@@ -1,7 +1,8 @@
 // What went wrong on the way of a request: what of it the client hears, and what the log says.
 
 import { RouteError } from "../errors.ts";
-import { BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, TooManyFilesError, UpstreamClosedError, UpstreamTimeoutError } from "../upstream/exchange.ts";
+import { TooManyFilesError } from "../lib/descriptors.ts";
+import { BodyTooLargeError, ClientGoneError, ClientStalledError, ConnectError, UpstreamClosedError, UpstreamTimeoutError } from "../upstream/exchange.ts";
 import { ProtocolError } from "../upstream/response-head.ts";
 import { HandshakeRefusedError } from "../upstream/websocket.ts";
 

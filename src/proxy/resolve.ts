@@ -15,7 +15,7 @@ import type { Holding } from "./holding.ts";
 type RequestWaiter = Waiter & { readonly startedMs: number };
 
 /** More than a desktop has; each may take the whole connect timeout. */
-const ADDRESSES = 8;
+const ADDRESSES = 4;
 
 export class TargetResolver {
   /** Targets of addresses that were checked, by whom or what these belong to: made once, shared by all requests. */

@@ -1,5 +1,6 @@
 // Which file serves which domain. A domain belongs to the file that claimed it first; a later claim waits and is a problem
-// that names both, until the first one goes. Over a restart the files' own times say who was first: what we write keeps the time of its claim. A file that turned bad claims what its last good version did. Pure.
+// that names both, until the first one goes. Over a restart the files' own times say who was first: what we write keeps the time of its
+// claim. A file that turned bad claims what its last good version did. Pure.
 
 import type { Gateway } from "../gateway.ts";
 import { fileNameOf } from "./directory.ts";

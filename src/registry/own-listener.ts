@@ -15,9 +15,17 @@ export function isOwnListener({ address, port }: Backend, listeners: readonly Li
 function isBoundTo(address: string, host: string): boolean {
   const bound = canonicalAddress(host);
   if (bound !== null && isConnectable(bound)) return bound === address;
-  return isLoopback(address) || interfaceAddresses().includes(address);
+  return isLoopback(address) || interfaceAddresses().has(address);
 }
 
-function interfaceAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => canonicalAddress(address) ?? address));
+/** Thousands of files may ask at once, on a machine with thousands of addresses. */
+const KNOWN_MS = 1000;
+let known: { readonly addresses: ReadonlySet<string>; readonly untilMs: number } = { addresses: new Set(), untilMs: -Infinity };
+
+function interfaceAddresses(): ReadonlySet<string> {
+  if (performance.now() >= known.untilMs) {
+    const all = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => canonicalAddress(address) ?? address));
+    known = { addresses: new Set(all), untilMs: performance.now() + KNOWN_MS };
+  }
+  return known.addresses;
 }

@@ -134,17 +134,21 @@ export class Registry {
 
   /** Another program's file may have come first, unseen until now: then nothing was written, or it is undone. */
   async #claim(id: string, fqdn: string, text: string): Promise<void> {
-    await this.#lookForNew();
+    const unseen = await this.#unseen();
+    if (unseen.length > 0) await this.#look(unseen);
     this.assertFree(id, fqdn);
-    const aside = await setAside(this.#pathOf(id));
+    const undo: { aside: string | null } = { aside: null };
     try {
-      await this.#store(id, "write", (path) => writeAtomically(path, text));
+      await this.#store(id, "write", async (path) => {
+        undo.aside = await setAside(path);
+        await writeAtomically(path, text);
+      }, () => this.#unseen());
       const conflict = this.get(id)?.fqdn === fqdn || this.#isClosed ? null : this.#conflict(id, fqdn);
       if (conflict === null) return;
-      await this.#store(id, "write", (path) => putBack(path, aside));
+      await this.#store(id, "write", (path) => putBack(path, undo.aside));
       throw conflict;
     } finally {
-      if (aside !== null) await rm(aside, { force: true }).catch(() => {}); // The next start removes it.
+      if (undo.aside !== null) await rm(undo.aside, { force: true }).catch(() => {}); // The next start removes it.
     }
   }
 
@@ -198,7 +202,8 @@ export class Registry {
     return parseGateway(text, { id, domain: this.options.domain, rules: this.rules });
   }
 
-  async #store<T>(id: string, verb: "write" | "remove", action: (path: string) => Promise<T>): Promise<T> {
+  /** @param others files that are read together with it: the older of two is served */
+  async #store<T>(id: string, verb: "write" | "remove", action: (path: string) => Promise<T>, others: () => Promise<string[]> = async () => []): Promise<T> {
     if (this.#isClosed) throw new RegistryError("storage", ["the registry is closed"]);
     try {
       return await action(this.#pathOf(id));
@@ -209,15 +214,14 @@ export class Registry {
       throw new RegistryError("storage", [`cannot ${verb} the file of workload ${quoted(id)}: ${reason}`], { cause });
     } finally {
       // Also after a failure: it may have come when the file was in place already.
-      await this.#look([fileNameOf(id)]);
+      await this.#look([...await others(), fileNameOf(id)]);
     }
   }
 
-  /** Reads the files that nobody has told of yet. By name only: looking at each of ten thousand takes 80 ms, and at their names 5. */
-  async #lookForNew(): Promise<void> {
+  /** Files that nobody has told of yet. By name only: looking at each of ten thousand takes 80 ms, and at their names 5. */
+  async #unseen(): Promise<string[]> {
     const names = await listFiles(this.options.directory).catch(() => []); // Whoever writes there next is told.
-    const unseen = names.filter((name) => !this.#entries.has(name));
-    if (unseen.length > 0) await this.#look(unseen);
+    return names.filter((name) => !this.#entries.has(name));
   }
 
   #pathOf(id: string): string {

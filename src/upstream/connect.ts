@@ -8,10 +8,10 @@
 import { isIP } from "node:net";
 import { checkServerIdentity } from "node:tls";
 import type { Socket, SocketHandler } from "bun";
-import { hasFreeDescriptor } from "../lib/descriptors.ts";
+import { hasFreeDescriptor, TooManyFilesError } from "../lib/descriptors.ts";
 import type { TargetTls } from "../target.ts";
 import type { Dial } from "./dial.ts";
-import { ConnectError, TooManyFilesError } from "./exchange.ts";
+import { ConnectError } from "./exchange.ts";
 
 export type ConnectAddress = {
   readonly address: string;
@@ -48,10 +48,12 @@ export function connect<S>(to: ConnectAddress, data: S, handlers: SocketHandler<
       : { data, socket: { ...handlers, open: opened } };
     if (socketPath) return Bun.connect<S>({ unix: socketPath, ...options });
     return Bun.connect<S>({ hostname: to.address, port: to.port, ...options });
-  }).catch((error: Error) => {
-    if (hasFreeDescriptor()) failed(error);
-    else dial.settle(new TooManyFilesError("cannot connect: too many open files"));
-  });
+  }).catch((error: Error) => dial.settle(connectFailure(error)));
+}
+
+/** What a failure to connect says, and of whom: of us, when we have no descriptor for it. */
+export function connectFailure(error: Error): ConnectError | TooManyFilesError {
+  return hasFreeDescriptor() ? new ConnectError("cannot connect", { cause: inWords(error) }) : new TooManyFilesError("cannot connect: too many open files");
 }
 
 /** Handlers that let nothing through before the handshake's end. */

@@ -4,6 +4,7 @@
 
 import type { RecordWithTtl } from "node:dns";
 import { lookup, Resolver } from "node:dns/promises";
+import { hasFreeDescriptor, TooManyFilesError } from "../lib/descriptors.ts";
 import { TtlCache } from "../lib/ttl-cache.ts";
 
 /** A record may say less or more; a pod that moved must not be missed for long, nor the server asked for every request. */
@@ -67,6 +68,8 @@ export class NameResolver {
       this.#cache.set(name, answer.addresses, this.now() + answer.ttlMs, name.length + answer.addresses.length * 40);
       return answer.addresses;
     } catch (thrown) {
+      // That it could not be asked for says nothing of the name.
+      if (!hasFreeDescriptor()) throw new TooManyFilesError("cannot resolve: too many open files", { cause: thrown });
       const error = nameError(thrown, name);
       this.#cache.set(name, error, this.now() + TTL_FAILURE_MS, name.length + 200);
       throw error;

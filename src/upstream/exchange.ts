@@ -63,8 +63,6 @@ export interface ExchangeReceiver {
 }
 
 export class ConnectError extends Error { override name = "ConnectError"; }
-/** We could not open a connection, whoever is at the other end: that says nothing about a server. */
-export class TooManyFilesError extends Error { override name = "TooManyFilesError"; }
 export class UpstreamClosedError extends Error {
   override name = "UpstreamClosedError";
   /** Not a byte of an answer had come. */

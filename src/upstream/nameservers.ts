@@ -23,6 +23,11 @@ export async function findNameservers(servers: readonly string[] | null, timeout
   return found.flat();
 }
 
+/** The same settings with addresses only. @throws as {@link findNameservers} */
+export async function withAddresses<T extends { readonly nameservers: readonly string[] | null; readonly timeoutMs: number }>(dns: T): Promise<T> {
+  return { ...dns, nameservers: await findNameservers(dns.nameservers, dns.timeoutMs) };
+}
+
 async function addressesOf(server: string, find: Lookup): Promise<readonly string[]> {
   const [, name = "", port = ""] = /^([^:[\]]+)(:\d+)?$/.exec(server) ?? [];
   if (name === "" || isIP(name) !== 0) return [server];

@@ -4,6 +4,7 @@
 
 import type { Socket } from "bun";
 import type { Sweepable, Sweeper } from "../lib/deadlines.ts";
+import { connectFailure } from "./connect.ts";
 import { Dial } from "./dial.ts";
 import { Direction, STALL, type Stall } from "./direction.ts";
 import { ConnectError, ConnectTimeoutError } from "./exchange.ts";
@@ -157,7 +158,7 @@ export class Tunnel implements Sweepable {
     const begin = (): void => {
       this.#hasTurn = true;
       Bun.connect<Leg>({ hostname: backend.address, port: backend.port, data: { tunnel: this, dial }, allowHalfOpen: true, socket: HANDLERS })
-        .catch((error: Error) => dial.settle(new ConnectError("cannot connect", { cause: error })));
+        .catch((error: Error) => dial.settle(connectFailure(error)));
     };
     const dial = new Dial<Leg>(this.sweeper, performance.now() + this.request.connectTimeoutMs, (error, socket) => {
       turns?.forget(begin);
