@@ -13,9 +13,11 @@ export class DesktopAttempts implements Attempts {
   #failed = 0;
   /** Those of them that refused the connection, and how the last one did; null: none. */
   #refusal: { readonly targets: Targets; readonly error: Error } | null = null;
+  /** From when on the wait is counted; null: there was none. */
+  #waitsFromMs: number | null = null;
 
   /**
-   * @param startedMs of the request, `performance.now()`: from when the wait is counted
+   * @param startedMs of the request, `performance.now()`: from when the wait is counted, unless other addresses were tried before it
    * @param gate null: no bound
    * @param left the place was left
    */
@@ -50,8 +52,8 @@ export class DesktopAttempts implements Attempts {
 
   #whenListening(targets: Targets, error: Error, waiter: Waiter): Promise<Target> {
     // Another address that lets packets vanish took its time, in which nobody waited for this one.
-    const startedMs = this.#failed > 1 ? performance.now() : this.startedMs;
-    return this.holding.untilListening(targets, error, startedMs, waiter);
+    this.#waitsFromMs ??= this.#failed > 1 ? performance.now() : this.startedMs;
+    return this.holding.untilListening(targets, error, this.#waitsFromMs, waiter);
   }
 
   answered(): void {}

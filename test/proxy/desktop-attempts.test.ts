@@ -18,13 +18,14 @@ const late = (): Error => new ConnectTimeoutError("connecting took too long");
 const unreachable = (): Error => new ConnectError("cannot connect", { cause: Object.assign(new Error("no route"), { code: "ENETUNREACH" }) });
 
 /** What is waited for is written down, and the last of it begins to listen at once. */
-function attempts(targets: Targets): { attempts: DesktopAttempts; waited: Array<readonly Target[]> } {
+function attempts(targets: Targets): { attempts: DesktopAttempts; waited: Array<readonly Target[]>; waitedFromMs: number[] } {
   const waited: Array<readonly Target[]> = [];
+  const waitedFromMs: number[] = [];
   const holding = {
     isOff: false, isWorthWaiting: isNotThereYet,
-    untilListening: (all: Targets) => { waited.push(all); return Promise.resolve(all.at(-1)); },
+    untilListening: (all: Targets, _error: Error, startedMs: number) => { waited.push(all); waitedFromMs.push(startedMs); return Promise.resolve(all.at(-1)); },
   } as unknown as Holding;
-  return { attempts: new DesktopAttempts(targets, holding, 0, null, null), waited };
+  return { attempts: new DesktopAttempts(targets, holding, 0, null, null), waited, waitedFromMs };
 }
 
 describe("the next address of a desktop", () => {
@@ -49,6 +50,20 @@ describe("the next address of a desktop", () => {
     expect(await way.next(refused(), false, WAITER)).toBe(B);
     expect(waited).toEqual([[A, B], [A, B]]);
     expect(way.next(late(), false, WAITER)).toBeNull();
+  });
+
+  test("is waited for from the request on, or else from when the others had their turn, which may have taken all of that time", async () => {
+    const alone = attempts([A]);
+    await alone.attempts.next(refused(), false, WAITER);
+    expect(alone.waitedFromMs).toEqual([0]);
+    const { attempts: way, waitedFromMs } = attempts([A, B]);
+    const beginMs = performance.now();
+    way.next(refused(), false, WAITER);
+    await way.next(late(), false, WAITER);
+    await way.next(refused(), false, WAITER);
+    const [first = 0, second = 0] = waitedFromMs;
+    expect(first).toBeGreaterThanOrEqual(beginMs);
+    expect(second).toBe(first);
   });
 
   test("is nowhere when none refused", () => {
