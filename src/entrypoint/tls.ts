@@ -69,8 +69,8 @@ export class TlsFront extends FrontListener<TlsConnection> {
   /** Of handshakes, at our own servers. */
   readonly turns = new Turns(HANDSHAKES_AT_ONCE);
   /**
-   * Our ends of the connections to passthrough backends, and what was sent there: whoever comes from one of them to that port, with that
-   * server name, is ourselves. The end alone is not enough, because the kernel gives one out again for another destination.
+   * Our ends of the connections to passthrough backends at our own port, which may be ourselves, and the server name that was sent there:
+   * whoever comes from one of them with that name is. The end alone is not enough, because the kernel gives one out again for another destination.
    */
   readonly tunnelEnds = new Map<string, string>();
 
@@ -230,7 +230,7 @@ class TlsConnection implements FrontConnection, Sweepable {
   #passThrough(serverName: string, service: string, backends: readonly TunnelAddress[], first: Buffer): void {
     const { options, tunnelEnds } = this.front;
     // It would come back for ever, one tunnel after the other, until there is no descriptor left.
-    if (tunnelEnds.get(endOf(this.peer, this.socket.remotePort)) === loopOf(serverName, this.socket.localPort)) return this.#refuse(serverName, "a passthrough backend that leads back here", alertRecord(INTERNAL_ERROR));
+    if (tunnelEnds.size > 0 && tunnelEnds.get(endOf(this.peer, this.socket.remotePort)) === serverName) return this.#refuse(serverName, "a passthrough backend that leads back here", alertRecord(INTERNAL_ERROR));
     this.#endPeek("tunnel");
     let target = "";
     let end = "";
@@ -239,8 +239,9 @@ class TlsConnection implements FrontConnection, Sweepable {
       failed: (backend) => options.failed?.(backend),
       connected: ({ address, port }, upstream) => {
         target = `${hostForUrl(address)}:${port}`;
+        if (port !== this.front.port) return;
         end = endOf(plainAddress(upstream.localAddress), upstream.localPort);
-        tunnelEnds.set(end, loopOf(serverName, port));
+        tunnelEnds.set(end, serverName);
       },
       moved: (bytesIn, bytesOut) => options.moved(service, bytesIn, bytesOut),
       ended: (how) => {
@@ -279,10 +280,6 @@ class TlsConnection implements FrontConnection, Sweepable {
 
 function endOf(address: string, port: number): string {
   return `${address} ${port}`;
-}
-
-function loopOf(serverName: string, port: number): string {
-  return `${serverName} ${port}`;
 }
 
 const PLAIN_HTTP_BODY = "this address speaks HTTPS, not HTTP\n";

@@ -7,14 +7,20 @@ import { type Attempts, isUnsent, type Waiter } from "./attempts.ts";
 import type { Holding } from "./holding.ts";
 import { Place } from "./place.ts";
 
+/** What came of the addresses. */
+type Course = {
+  /** How many could not be connected to, counted from the first. */
+  failed: number;
+  /** Those of them that refused the connection, and how the last one did; null: none. */
+  refusal: { readonly targets: Targets; readonly error: Error } | null;
+  /** From when on the wait is counted; null: there was none. */
+  waitsFromMs: number | null;
+};
+
 export class DesktopAttempts implements Attempts {
   readonly #place: Place | null;
-  /** Addresses that could not be connected to, counted from the first. */
-  #failed = 0;
-  /** Those of them that refused the connection, and how the last one did; null: none. */
-  #refusal: { readonly targets: Targets; readonly error: Error } | null = null;
-  /** From when on the wait is counted; null: there was none. */
-  #waitsFromMs: number | null = null;
+  /** null on the way of nearly every request. */
+  #course: Course | null = null;
 
   /**
    * @param startedMs of the request, `performance.now()`: from when the wait is counted, unless other addresses were tried before it
@@ -40,20 +46,21 @@ export class DesktopAttempts implements Attempts {
   next(error: Error, _isRepeatable: boolean, waiter: Waiter): null | Target | Promise<Target> {
     if (!isUnsent(error)) return null;
     const isRefusal = this.holding.isWorthWaiting(error);
-    const failed = this.targets[this.#failed];
+    const course = this.#course ??= { failed: 0, refusal: null, waitsFromMs: null };
+    const failed = this.targets[course.failed];
     // It was waited for already.
-    if (failed === undefined) return isRefusal && this.#refusal !== null ? this.#whenListening(this.#refusal.targets, error, waiter) : null;
-    this.#failed += 1;
-    if (isRefusal) this.#refusal = { targets: this.#refusal === null ? [failed] : [...this.#refusal.targets, failed], error };
-    const other = this.targets[this.#failed];
+    if (failed === undefined) return isRefusal && course.refusal !== null ? this.#whenListening(course, course.refusal.targets, error, waiter) : null;
+    course.failed += 1;
+    if (isRefusal) course.refusal = { targets: course.refusal === null ? [failed] : [...course.refusal.targets, failed], error };
+    const other = this.targets[course.failed];
     if (other !== undefined) return other;
-    return this.#refusal === null ? null : this.#whenListening(this.#refusal.targets, this.#refusal.error, waiter);
+    return course.refusal === null ? null : this.#whenListening(course, course.refusal.targets, course.refusal.error, waiter);
   }
 
-  #whenListening(targets: Targets, error: Error, waiter: Waiter): Promise<Target> {
+  #whenListening(course: Course, targets: Targets, error: Error, waiter: Waiter): Promise<Target> {
     // Another address that lets packets vanish took its time, in which nobody waited for this one.
-    this.#waitsFromMs ??= this.#failed > 1 ? performance.now() : this.startedMs;
-    return this.holding.untilListening(targets, error, this.#waitsFromMs, waiter);
+    course.waitsFromMs ??= course.failed > 1 ? performance.now() : this.startedMs;
+    return this.holding.untilListening(targets, error, course.waitsFromMs, waiter);
   }
 
   answered(): void {}
