@@ -141,7 +141,7 @@ describe("a flag that is wrong", () => {
     ["--acme-ca", ["--acme-ca", "/nowhere.pem"], "cannot read the root certificate of the ACME server /nowhere.pem: no such file\n"],
     ["--challenge-program", ["--domain", DOMAIN, "--challenge-program", "/nowhere"], "cannot run the challenge program /nowhere: no such file\n"],
     ["--admin-token", ["--tls-local", "--admin-token", "/nowhere"], "cannot read the admin token /nowhere: no such file\n"],
-    ["--admin-token that is a directory", ["--tls-local", "--admin-token", "/sys"], "cannot read the admin token /sys: is a directory\n"],
+    ["--admin-token that is a directory", ["--tls-local", "--admin-token", "/sys"], "cannot read the admin token /sys: it is not a file\n"],
   ])("names something that is not there, exit code 1: %s", async (_what, flags, message) => {
     const { code, stderr } = await failing(...flags);
     expect(code).toBe(1);
